@@ -1,0 +1,47 @@
+# One command each; everything installs into .venv, pinned by hash.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requirements.lock)
+SOURCES := digitjax experiments tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train evaluate test check lint lock scoreboard clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.ready  ## Make .venv and install what requirements.lock pins (JAX's CUDA build where a CUDA GPU is)
+
+.venv/.ready: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = sys.version_info >= (3, 11); sys.exit(None if ok else f"digitjax needs Python 3.11 or later; $(PYTHON) is {sys.version.split()[0]}: name another with make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+train: setup  ## Train the default recipe into outputs/; ARGS='--recipe quick' and the like
+	$(BIN)/digitjax train $(ARGS)
+
+evaluate: setup  ## Score the model in outputs/
+	$(BIN)/digitjax evaluate $(ARGS)
+
+test: setup  ## The laws, in a few minutes
+	$(BIN)/pytest -m 'not slow' $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/basedpyright
+
+check: lint test  ## What CI runs: lint, types, the laws, and the slow tests of real processes
+	$(BIN)/pytest -m slow
+
+scoreboard: setup  ## Make every figure of the README anew
+	$(BIN)/python -m experiments.scoreboard $(ARGS)
+
+lock: setup  ## Renew the pins of requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra cuda --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --output-file requirements-cuda.lock
+
+clean:  ## Remove what setup and the tests made; outputs/ stays
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info

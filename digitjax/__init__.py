@@ -1,0 +1,1 @@
+"""digitjax: pictures of digits in, trusted digits out."""

@@ -1,0 +1,278 @@
+"""The command line: the only file that prints. Answers go to stdout, progress and errors to stderr."""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from digitjax import mesh
+from digitjax.config import NETWORKS, RECIPES, Config, named
+from digitjax.errors import DigitjaxError, UsageError, nearest
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Common:
+    json: bool = False
+    """Print one JSON document on stdout and nothing else."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Train(Common):
+    """Train a network; run again to resume. Any field of the config can be set; --recipe and --network say from where."""
+
+    run_dir: Path = Path("outputs")
+    """Folder of the run."""
+    fresh: bool = False
+    """Start over, whatever the folder holds of an earlier run."""
+    config: Config = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Evaluate(Common):
+    """Score a trained model on its test part, or on other data."""
+
+    model: Path = Path("outputs")
+    """The run folder to load."""
+    data: str = ""
+    """Data to score, as for train; the test part of the data that the run was trained on if not given."""
+
+
+@dataclass(frozen=True)
+class Summary(Common):
+    """Layers, shapes, parameters and FLOPs of a network."""
+
+    network: str = "default"
+    """Its name."""
+
+
+@dataclass(frozen=True)
+class Data(Common):
+    """Which data are here, where, and how to get the others."""
+
+
+@dataclass(frozen=True)
+class Doctor(Common):
+    """Devices, versions, and what to install for a GPU."""
+
+
+def run_train(args: Train) -> int:
+    from digitjax import checkpoint, data, fit, report
+
+    config, run = args.config, args.run_dir
+    if not args.fresh and checkpoint.standing(run, config) == "finished":
+        _tell(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
+        figures = json.loads((run / "metrics.json").read_text())
+        return _answer(args, figures, _result(figures, run))
+    splits = data.load(config.data, config.validation_share)
+    if splits.note:
+        _tell(splits.note)
+    sizes = " / ".join(f"{len(part.labels):,}" for part in (splits.train, splits.validation, splits.test))
+    _tell(f"data {splits.name}: {sizes} for training / validation / test")
+    with checkpoint.open_run(run, config, args.fresh) as progress:
+        if progress == "unfinished":
+            _tell(f"resuming the run in {run}")
+        with _progress(config, len(splits.train.labels)) as (track, on_epoch):
+            trained = fit.fit(config, splits, run, on_epoch, track)
+        figures = report.finish(run, config, splits, trained)
+    return _answer(args, figures, _result(figures, run))
+
+
+def _result(figures: Mapping[str, Any], run: Path) -> str:
+    low, high = figures["accuracy_interval"]
+    return (
+        f"accuracy {figures['accuracy']:.4f} ({low:.4f} to {high:.4f}) on {figures['data']}, {figures['examples']:,} digits\n"
+        f"best epoch {figures['best_epoch']} of {figures['epochs']}, {figures['training_seconds']:.1f} s of training, "
+        f"{figures['parameters']:,} parameters\n"
+        f"figures and pictures are in {run}"
+    )
+
+
+def run_evaluate(args: Evaluate) -> int:
+    from digitjax import checkpoint, data, report
+
+    config = checkpoint.read_config(args.model)
+    variables = checkpoint.restore_best(args.model)
+    splits = data.load(args.data or config.data, config.validation_share if not args.data else 0.0)
+    if splits.note:
+        _tell(splits.note)
+    whole = args.data and not splits.official
+    part = "all of it" if whole else "test" if splits.official else "held-back part (not an official test set)"
+    name = f"{splits.name}, {part}"
+    if whole and splits.checksum == checkpoint.data_checksum(args.model):
+        name += ", which holds what this model was trained on"
+    figures = report.evaluation(config.model, variables, splits.everything() if whole else splits.test, name)
+    return _answer(args, figures, report.as_text(figures))
+
+
+def run_summary(args: Summary) -> int:
+    from digitjax import model
+
+    layers = model.summary(named("network", args.network, NETWORKS))
+    parameters, flops = sum(layer.parameters for layer in layers), sum(layer.flops for layer in layers)
+    lines = [f"{'layer':<16}{'shape':<14}{'parameters':>10}{'FLOPs an image':>18}"]
+    for layer in (*layers, model.Layer("all", (), parameters, flops)):
+        shape = "x".join(map(str, layer.shape))
+        lines.append(f"{layer.name:<16}{shape:<14}{layer.parameters:>10,}{layer.flops:>18,}")
+    rows = [layer._asdict() for layer in layers]
+    document = {"network": args.network, "parameters": parameters, "flops": flops, "layers": rows}
+    return _answer(args, document, "\n".join(lines))
+
+
+def run_data(args: Data) -> int:
+    from digitjax import data
+
+    rows = [row._asdict() for row in data.inventory()]
+    lines = [f"{row['name']:<15}{row['state']:<14}{row['where']}" for row in rows]
+    return _answer(args, {"data": rows}, "\n".join(lines))
+
+
+def run_doctor(args: Doctor) -> int:
+    found = mesh.describe()
+    lines = [f"{name:<22}{value}" for name, value in found["versions"].items()]
+    lines += [f"{'device':<22}{device}" for device in found["devices"]]
+    return _answer(args, found, "\n".join([*lines, found["advice"]]))
+
+
+COMMANDS: Mapping[str, tuple[type[Common], Callable[[Any], int]]] = {
+    "train": (Train, run_train),
+    "evaluate": (Evaluate, run_evaluate),
+    "summary": (Summary, run_summary),
+    "data": (Data, run_data),
+    "doctor": (Doctor, run_doctor),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_overview())
+            return DONE if words else MISUSED
+        kind, run = named("command", words[0], COMMANDS)
+        args = _parse(kind, words[0], words[1:])
+        mesh.set_flags()
+        return run(args)
+    except (DigitjaxError, KeyboardInterrupt, BrokenPipeError) as error:
+        if "--debug" in words:
+            raise
+        if isinstance(error, BrokenPipeError):
+            # Whoever read our answer has gone: nobody is left to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        if isinstance(error, KeyboardInterrupt):
+            _tell("interrupted: what was finished is kept; the same command goes on from there")
+            return INTERRUPTED
+        _tell(f"digitjax: {error}")
+        return MISUSED if isinstance(error, UsageError) else FAILED
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
+    return "\n".join(["usage: digitjax COMMAND [OPTIONS]", "", *lines, "", "digitjax COMMAND --help lists its options."])
+
+
+def _parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
+    import tyro
+
+    default = kind()
+    if isinstance(default, Train):
+        config = named("recipe", _value_of("--recipe", words) or default.config.recipe, RECIPES)
+        network = _value_of("--network", words)
+        if network is not None:
+            config = dataclasses.replace(config, model=named("network", network, NETWORKS))
+        default = dataclasses.replace(default, config=config)
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(
+                kind, prog=f"digitjax {command}", default=default, args=words, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise UsageError(_one_line(told.getvalue())) from end
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    for position, word in enumerate(words):
+        if word == option and position + 1 < len(words):
+            return words[position + 1]
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _one_line(box: str) -> str:
+    """The substance of one of tyro's boxes."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
+    text = " ".join(line for line in lines if line)
+    return re.sub(r"\s+", " ", re.sub(r"For full helptext.*|Argument helptext:.*", "", text)).strip()
+
+
+@contextlib.contextmanager
+def _progress(config: Config, examples: int) -> Iterator[tuple[Any, Any]]:
+    """A bar with images/s and the remaining time on a terminal; a line an epoch elsewhere."""
+    if not sys.stderr.isatty():
+        yield iter, lambda row: _tell(_epoch_line(row, config.epochs))
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}/" + str(config.epochs)),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[rate]:,.0f} images/s"),
+        TimeRemainingColumn(),
+    )
+    steps = -(-examples // config.batch_size) * config.epochs
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("training", total=steps, epoch=1, rate=0.0)
+
+        def track(batches: Iterable[Any]) -> Iterator[Any]:
+            started, images = time.perf_counter(), 0
+            for batch in batches:
+                yield batch
+                images += batch.size
+                rate = images / (time.perf_counter() - started)
+                progress.update(task, advance=len(batch) if batch.ndim == 2 else 1, rate=rate)
+
+        def on_epoch(row: Mapping[str, float]) -> None:
+            progress.console.print(_epoch_line(row, config.epochs), highlight=False)
+            progress.update(task, completed=row["epoch"] * steps / config.epochs, epoch=min(row["epoch"] + 1, config.epochs))
+
+        yield track, on_epoch
+
+
+def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']}/{epochs}: validation accuracy {row['validation_accuracy']:.4f}, "
+        f"loss {row['validation_loss']:.4f}, {row['images_per_second']:,.0f} images/s, {row['seconds']:.1f} s"
+    )
+
+
+def _answer(args: Common, document: Mapping[str, Any], text: str) -> int:
+    print(json.dumps(document) if args.json else text)
+    return DONE
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

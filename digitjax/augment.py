@@ -1,0 +1,103 @@
+"""Random changes to a batch of training images, on the device, from one key. Labels never move."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, UInt8
+
+from digitjax.config import AugmentConfig
+
+Matrices = Float32[Array, "batch 2 3"]
+"""Where each pixel of the result comes from: source (row, column) = matrix @ (row, column, 1), about the centre."""
+_CENTRE = 13.5
+
+
+def augment(config: AugmentConfig, images: UInt8[Array, "batch 28 28"], key: Array) -> Float32[Array, "batch 28 28"]:
+    """Changes every image by its own draw, in the order of a camera: the paper moves, then light and noise fall on it."""
+    keys = iter(jax.random.split(key, 6))
+    warped = warp(images, random_matrices(config, len(images), next(keys))) if _moves(config) else images
+    changed = warped.astype(jnp.float32)
+    for name, change in _LIGHT.items():
+        change_key = next(keys)
+        if getattr(config, name):
+            changed = change(getattr(config, name), changed, change_key)
+    return changed
+
+
+def random_matrices(config: AugmentConfig, batch: int, key: Array) -> Matrices:
+    """Draws rotation, zoom, shear and shift for each image, evenly within the config's bounds."""
+    turn, zoom_y, zoom_x, shear, shift_y, shift_x = jax.random.uniform(key, (6, batch), minval=-1, maxval=1)
+    angle = turn * (config.rotation * jnp.pi / 180)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    zoom_y, zoom_x, shear = 1 + config.zoom * zoom_y, 1 + config.zoom * zoom_x, config.shear * shear
+    rows = jnp.stack([cos * zoom_y, cos * shear - sin * zoom_x, config.shift * shift_y])
+    columns = jnp.stack([sin * zoom_y, sin * shear + cos * zoom_x, config.shift * shift_x])
+    return jnp.stack([rows, columns]).transpose(2, 0, 1)
+
+
+def warp(images: UInt8[Array, "batch 28 28"], matrices: Matrices) -> Float32[Array, "batch 28 28"]:
+    """Resamples each image through its matrix, bilinearly; outside of the image there is ground (0)."""
+    batch = len(images)
+    grid = jnp.arange(28, dtype=jnp.float32) - _CENTRE
+    rows, columns = jnp.repeat(grid, 28)[None], jnp.tile(grid, 28)[None]
+
+    def source(axis: int) -> tuple[Array, Array]:
+        line = matrices[:, axis]
+        at = line[:, :1] * rows + line[:, 1:2] * columns + line[:, 2:] + _CENTRE
+        whole = jnp.floor(at)
+        # Everything further out than a pixel reads the same ground, found in the padding.
+        return jnp.clip(whole.astype(jnp.int32) + 1, 0, 29), at - whole
+
+    (row, down), (column, right) = source(0), source(1)
+    # The four neighbours of a place, packed into one number: a gather is dear on a CPU, so one serves for four.
+    padded = jnp.pad(images, ((0, 0), (1, 2), (1, 2))).astype(jnp.uint32)
+    corner, beside = padded[:, :30, :30], padded[:, :30, 1:]
+    below, across = padded[:, 1:, :30], padded[:, 1:, 1:]
+    packed = corner | beside << 8 | below << 16 | across << 24
+    found = jnp.take_along_axis(packed.reshape(batch, -1), row * 30 + column, axis=1)
+    corner, beside, below, across = (((found >> bits) & 255).astype(jnp.float32) for bits in (0, 8, 16, 24))
+    upper = corner + (beside - corner) * right
+    lower = below + (across - below) * right
+    return (upper + (lower - upper) * down).reshape(images.shape)
+
+
+def _moves(config: AugmentConfig) -> bool:
+    return bool(config.rotation or config.shift or config.zoom or config.shear)
+
+
+def _contrast(strength: float, images: Array, key: Array) -> Array:
+    return images * (1 - strength * jax.random.uniform(key, (len(images), 1, 1)))
+
+
+def _background(strength: float, images: Array, key: Array) -> Array:
+    """A sloping light: ink stays what it is, ground rises towards it."""
+    level, slope_y, slope_x = jax.random.uniform(key, (3, len(images), 1, 1))
+    ramp = (jnp.arange(28) - _CENTRE) / 28
+    slope = (slope_y - 0.5) * ramp[None, :, None] + (slope_x - 0.5) * ramp[None, None, :]
+    light = strength * (level + slope)
+    return images + (255 - images) * jnp.clip(light, 0, 1)
+
+
+def _blur(strength: float, images: Array, key: Array) -> Array:
+    share = strength * jax.random.uniform(key, (len(images), 1, 1))
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :28] + padded[:, 1:29] + padded[:, 2:]
+    mean = (rows[:, :, :28] + rows[:, :, 1:29] + rows[:, :, 2:]) / 9
+    return images + share * (mean - images)
+
+
+def _noise(strength: float, images: Array, key: Array) -> Array:
+    level_key, noise_key = jax.random.split(key)
+    level = 255 * strength * jax.random.uniform(level_key, (len(images), 1, 1))
+    return jnp.clip(images + level * jax.random.normal(noise_key, images.shape), 0, 255)
+
+
+def _erase(chance: float, images: Array, key: Array) -> Array:
+    """With the given chance, a straight line through the picture: wiped out, or drawn."""
+    hit, angle, offset, width, grey = jax.random.uniform(key, (5, len(images), 1, 1))
+    grid = jnp.arange(28) - _CENTRE
+    across = jnp.cos(jnp.pi * angle) * grid[None, :, None] + jnp.sin(jnp.pi * angle) * grid[None, None, :]
+    on_line = jnp.abs(across - 20 * (offset - 0.5)) < 0.5 + width
+    return jnp.where(on_line & (hit < chance), jnp.where(grey < 0.5, 0.0, 255.0), images)
+
+
+_LIGHT = {"erase": _erase, "contrast": _contrast, "background": _background, "blur": _blur, "noise": _noise}

@@ -1,0 +1,220 @@
+"""A run's folder on disk: its config, its history, its last state and its best weights. The only file that knows Orbax."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+from digitjax import config as configs
+from digitjax import model
+from digitjax.config import Config
+from digitjax.errors import DigitjaxError, UsageError
+from digitjax.model import Variables
+
+History = Sequence[Mapping[str, float]]
+"""One row of figures an epoch, from the first."""
+Progress = Literal["new", "unfinished", "finished"]
+
+_CONFIG, _HISTORY, _FIGURES, _CHECKPOINTS = "config.json", "metrics.jsonl", "metrics.json", "checkpoints"
+_OURS = (_CONFIG, _HISTORY, _FIGURES, "metrics.txt", "provenance.json", "report.html")
+
+
+class Last(NamedTuple):
+    """Where an unfinished run stands."""
+
+    state: Any
+    history: History
+
+
+def standing(run: Path, config: Config) -> Progress:
+    """How far the training of `config` in the folder `run` is; looks, and writes nothing.
+
+    Raises:
+      UsageError: the folder holds another config, or files that are no run, or is a file.
+    """
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run} is a file: name a folder with --run-dir")
+    if not (run / _CONFIG).exists():
+        if run.is_dir() and any(not file.name.startswith(".") for file in run.iterdir()):
+            raise UsageError(f"{run} holds files but no {_CONFIG}: name another folder with --run-dir, or add --fresh")
+        return "new"
+    stored = read_config(run)
+    if stored != config:
+        changed = _difference(configs.to_json(stored), configs.to_json(config))
+        raise UsageError(f"{run} holds a run of another config ({changed}): name another --run-dir, or add --fresh")
+    return "finished" if (run / _FIGURES).exists() else "unfinished"
+
+
+@contextlib.contextmanager
+def open_run(run: Path, config: Config, fresh: bool = False) -> Iterator[Progress]:
+    """Claims the folder `run` for this process and says how far it is; `fresh` clears away an earlier run first.
+
+    Raises:
+      UsageError: as for `standing`.
+      DigitjaxError: another process trains there, or it cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / ".lock").open("w")
+    except OSError as error:
+        raise DigitjaxError(f"{run} cannot be written ({error.strerror}): name another folder with --run-dir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DigitjaxError(f"another process is training in {run}: wait for it, or name --run-dir") from error
+        if fresh:
+            _clear(run)
+        progress = standing(run, config) if not fresh else "new"
+        if progress == "new":
+            write_text(run / _CONFIG, configs.to_json(config))
+        yield progress
+
+
+def _difference(stored: str, wanted: str) -> str:
+    pairs = zip(_flat(json.loads(stored)), _flat(json.loads(wanted)))
+    changed = [f"{name} {old} there, {new} here" for (name, old), (_, new) in pairs if old != new]
+    return "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        yield from _flat(value) if isinstance(value, dict) else [(name, value)]
+
+
+def _clear(run: Path) -> None:
+    """Removes what a run writes and nothing else: the folder may be somebody's home."""
+    shutil.rmtree(run / _CHECKPOINTS, ignore_errors=True)
+    for file in [*(run / name for name in _OURS), *(run / f"{name}.png" for name in PICTURES)]:
+        file.unlink(missing_ok=True)
+
+
+PICTURES = ("accuracy_plot", "loss_plot", "sample_predictions", "misclassified", "augmentation", "confusion_matrix")
+
+
+def read_config(run: Path) -> Config:
+    """The config of a run.
+
+    Raises:
+      DigitjaxError: the folder is no run, or its config cannot be read.
+    """
+    file = run / _CONFIG
+    try:
+        return configs.from_json(file.read_text())
+    except FileNotFoundError as error:
+        raise DigitjaxError(f"no run in {run}: train one with 'digitjax train --run-dir {run}'") from error
+    except (OSError, UnicodeDecodeError, UsageError) as error:
+        raise DigitjaxError(f"{file} cannot be read: {error}: start over with --fresh") from error
+
+
+def data_checksum(run: Path) -> str:
+    """The checksum of the data that a finished run was trained on; '' where it is not known."""
+    try:
+        return json.loads((run / "provenance.json").read_text())["data_checksum"]
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def save_last(run: Path, state: Any, history: History) -> None:
+    """Keeps the state after the last epoch of `history`, and drops the one before only once that is done."""
+    with _manager(run, "last") as manager:
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave([dict(row) for row in history])
+        )
+        _writing(run, lambda: manager.save(len(history), args=parts, force=True))
+    write_text(run / _HISTORY, "".join(json.dumps(dict(row)) + "\n" for row in history))
+
+
+def save_best(run: Path, variables: Variables, epoch: int) -> None:
+    """Keeps the best weights so far, those after `epoch`, in place of the ones before."""
+    with _manager(run, "best") as manager:
+        # An epoch may be trained again after a kill between its two saves: its weights are the same.
+        if epoch not in manager.all_steps():
+            _writing(run, lambda: manager.save(epoch, args=ocp.args.StandardSave(variables), force=True))
+
+
+def restore_last(run: Path, like: Any) -> Last | None:
+    """The last state, on this process's devices, or None where no epoch was finished.
+
+    Args:
+      like: a state of the same structure, shapes and dtypes (arrays or `jax.ShapeDtypeStruct`).
+    """
+    with _manager(run, "last") as manager:
+        epoch = manager.latest_step()
+        if epoch is None:
+            return None
+        parts = ocp.args.Composite(state=ocp.args.StandardRestore(like), history=ocp.args.JsonRestore())
+        found = _reading(run, lambda: manager.restore(epoch, args=parts))
+        return Last(found.state, found.history)
+
+
+def restore_best(run: Path) -> Variables:
+    """The best weights of a run.
+
+    Raises:
+      DigitjaxError: there are none, or they cannot be read.
+    """
+    config = read_config(run)
+    like = jax.eval_shape(lambda: model.init(config.model, jax.random.key(0)))
+    with _manager(run, "best") as manager:
+        epoch = manager.latest_step()
+        if epoch is None:
+            raise DigitjaxError(f"no checkpoint in {run}: finish an epoch with 'digitjax train --run-dir {run}'")
+        return _reading(run, lambda: manager.restore(epoch, args=ocp.args.StandardRestore(like)))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    write_file(file, lambda temporary: temporary.write_text(text))
+
+
+def write_file(file: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a file of a temporary name, then gives it its own.
+
+    Raises:
+      DigitjaxError: the disk is full, or the folder cannot be written.
+    """
+    temporary = file.with_name(f".{os.getpid()}.{file.name}")
+    try:
+        write(temporary)
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DigitjaxError(f"{file} cannot be written ({error.strerror}): free space or name another folder") from error
+
+
+@contextlib.contextmanager
+def _manager(run: Path, kind: str) -> Iterator[Any]:
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False, create=True)
+    manager = _reading(run, lambda: ocp.CheckpointManager((run / _CHECKPOINTS / kind).absolute(), options=options))
+    try:
+        yield manager
+    finally:
+        manager.close()
+
+
+def _writing(run: Path, write: Callable[[], Any]) -> Any:
+    try:
+        return write()
+    except Exception as error:  # Orbax and TensorStore raise many kinds, with pages of text.
+        cause = _first_line(error)
+        raise DigitjaxError(f"no checkpoint could be written to {run} ({cause}): free space, then run again") from error
+
+
+def _reading(run: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Exception as error:
+        cause = _first_line(error)
+        raise DigitjaxError(f"the checkpoint in {run} cannot be read ({cause}): start over with --fresh") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,19 @@
+"""Errors that a person can act on: each message says what was wrong, with the value, and what to do next."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DigitjaxError(Exception):
+    """Something in the world is not as it should be: a file, a network, a disk. The command line exits with 1."""
+
+
+class UsageError(DigitjaxError, ValueError):
+    """A request that can never work: a name, a type, a range. The command line exits with 2."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The ending of an error about an unknown `name`: what was perhaps meant, or all there is."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"

@@ -1,0 +1,142 @@
+"""The loop over epochs: train, validate, keep the best, stop early; interrupted anywhere, it resumes as if it were not."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from digitjax import checkpoint, mesh, metrics, train
+from digitjax.checkpoint import History
+from digitjax.config import Config
+from digitjax.data import Dataset, Splits, epoch_batches
+from digitjax.errors import DigitjaxError
+from digitjax.model import Variables
+from digitjax.train import StepResult, TrainState
+
+OnEpoch = Callable[[Mapping[str, float]], None]
+Track = Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]]
+
+
+class Trained(NamedTuple):
+    """What a training gives: the weights of the epoch with the lowest validation loss, and how it went."""
+
+    variables: Variables
+    history: History
+    best_epoch: int
+
+
+class Stopping(NamedTuple):
+    """Early stopping as a value: what was the lowest loss, and how long ago."""
+
+    patience: int
+    best: float = float("inf")
+    epochs_since_best: int = 0
+
+    def observe(self, validation_loss: float) -> "Stopping":
+        if validation_loss < self.best:
+            return self._replace(best=validation_loss, epochs_since_best=0)
+        return self._replace(epochs_since_best=self.epochs_since_best + 1)
+
+    @property
+    def improved(self) -> bool:
+        return self.epochs_since_best == 0
+
+    @property
+    def should_stop(self) -> bool:
+        return 0 < self.patience <= self.epochs_since_best
+
+
+def fit(
+    config: Config, splits: Splits, run: Path | None = None, on_epoch: OnEpoch = lambda row: None, track: Track = iter
+) -> Trained:
+    """Trains to the end, from where the run folder stands.
+
+    Args:
+      run: the folder for checkpoints, opened by `checkpoint.open_run`; None to keep nothing on disk.
+      on_epoch: is called after each epoch with its figures (the row of `metrics.jsonl`).
+      track: wraps the batches of an epoch on their way to the device, for a progress bar.
+
+    Raises:
+      DigitjaxError: the loss is no longer a number, or a checkpoint cannot be read or written.
+    """
+    steps_per_epoch = len(epoch_batches(config.seed, 0, len(splits.train.labels), config.batch_size))
+    total_steps = steps_per_epoch * config.epochs
+    state, history = train.create_state(config, total_steps), []
+    last = checkpoint.restore_last(run, jax.eval_shape(lambda: state)) if run else None
+    if last:
+        state, history = last.state, list(last.history)
+    stopping = reduce(Stopping.observe, (row["validation_loss"] for row in history), Stopping(config.patience))
+    best = checkpoint.restore_best(run) if run and history else train.evaluated_variables(state)
+    dataset, compiled = jax.device_put(splits.train), config.compiled_part()
+
+    while len(history) < config.epochs and not stopping.should_stop:
+        started, epoch = time.perf_counter(), len(history)
+        batches = epoch_batches(config.seed, epoch, len(splits.train.labels), config.batch_size)
+        state, results = run_epoch(compiled, total_steps, state, dataset, batches, track)
+        seconds = time.perf_counter() - started
+        weights = train.evaluated_variables(state)
+        validation = train.evaluate(config.model, weights, splits.validation)
+        row = {
+            "epoch": epoch + 1,
+            "step": int(state.step),
+            "training_loss": float(results.loss.mean()),
+            "training_accuracy": float(results.accuracy.mean()),
+            "validation_loss": metrics.mean_loss(validation),
+            "validation_accuracy": metrics.accuracy(validation),
+            "learning_rate": float(train.schedule(config.training, total_steps)(state.step - 1)),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(batches.size / seconds, 1),
+        }
+        _require_finite(config, [row["validation_loss"]], state)
+        history.append(row)
+        stopping = stopping.observe(row["validation_loss"])
+        if stopping.improved:
+            # A copy: the next step takes the state's memory for its own result.
+            best = jax.tree.map(jnp.copy, weights)
+        if run:
+            if stopping.improved:
+                checkpoint.save_best(run, weights, epoch + 1)
+            checkpoint.save_last(run, state, history)
+        on_epoch(row)
+
+    losses = [row["validation_loss"] for row in history]
+    return Trained(best, history, int(np.argmin(losses)) + 1)
+
+
+def run_epoch(
+    config: Config, total_steps: int, state: TrainState, dataset: Dataset, batches: np.ndarray, track: Track = iter
+) -> tuple[TrainState, StepResult]:
+    """All `batches` in their order, as one program or as one a step, whichever suits the device: the same result.
+
+    Raises:
+      DigitjaxError: the loss of a step is not finite.
+    """
+    if mesh.compiles_epochs():
+        for whole in track([batches]):
+            state, result = train.train_steps(config, total_steps, state, dataset, whole)
+        results = StepResult(*(np.asarray(part) for part in result))
+        _require_finite(config, results.loss, state)
+        return state, results
+    rows: list[StepResult] = []
+    for indices in track(batches):
+        state, result = train.train_step(config, total_steps, state, dataset, indices)
+        rows.append(result)
+        # A step behind, so that the device need not wait for this look.
+        _require_finite(config, [row.loss for row in rows[-2:-1]], state, behind=1)
+    results = StepResult(*(np.array(part) for part in zip(*rows)))
+    _require_finite(config, results.loss, state)
+    return state, results
+
+
+def _require_finite(config: Config, losses: Sequence[Any] | np.ndarray, state: TrainState, behind: int = 0) -> None:
+    """Refuses to go on after a loss that is no number; `losses` end `behind` steps before `state`."""
+    bad = np.flatnonzero(~np.isfinite(np.asarray(losses, np.float32)))
+    if len(bad):
+        step = int(state.step) - behind - len(losses) + int(bad[0]) + 1
+        rate = f"lower --learning-rate (it is {config.training.learning_rate:g})"
+        raise DigitjaxError(f"the loss at step {step} is {float(losses[bad[0]])}: {rate}; earlier checkpoints are kept")

@@ -1,0 +1,90 @@
+"""What an evaluation adds up: sums under weights, which merge in any order and do not depend on the batch size."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float32, Int32
+
+from digitjax.model import Logits
+
+BINS = 15
+"""Equal bins of confidence for the calibration error (Guo et al. 2017)."""
+
+
+class Totals(NamedTuple):
+    """Sums over examples, each times its weight."""
+
+    weight: Float32[Array, ""]
+    loss: Float32[Array, ""]
+    confusion: Float32[Array, "classes classes"]
+    """Row: the label; column: the prediction."""
+    confidence: Float32[Array, f"{BINS}"]
+    """By bin of confidence: its sum, ..."""
+    correct: Float32[Array, f"{BINS}"]
+    """... how many were right, ..."""
+    examples: Float32[Array, f"{BINS}"]
+    """... and how many there were."""
+
+    def merge(self, other: "Totals") -> "Totals":
+        return Totals(*(mine + theirs for mine, theirs in zip(self, other)))
+
+
+def totals(logits: Logits, labels: Int32[Array, " batch"], weights: Float32[Array, " batch"]) -> Totals:
+    """The sums of one batch. The loss is the cross-entropy of the plain labels, in nats."""
+    classes = logits.shape[-1]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    predicted = logits.argmax(-1)
+    confidence = jax.nn.softmax(logits).max(-1)
+    cell = labels * classes + predicted
+    confusion = jnp.zeros(classes * classes).at[cell].add(weights).reshape(classes, classes)
+    bins = jnp.clip((confidence * BINS).astype(jnp.int32), 0, BINS - 1)
+
+    def by_bin(values: Float32[Array, " batch"]) -> Float32[Array, f"{BINS}"]:
+        return jnp.zeros(BINS).at[bins].add(values * weights)
+
+    right = (predicted == labels).astype(jnp.float32)
+    # A padded row may hold anything, NaN too, and must still weigh nothing.
+    loss = jnp.where(weights > 0, losses * weights, 0).sum()
+    return Totals(weights.sum(), loss, confusion, by_bin(confidence), by_bin(right), by_bin(jnp.ones_like(right)))
+
+
+def accuracy(sums: Totals) -> float:
+    return float(np.trace(sums.confusion)) / float(sums.weight)
+
+
+def mean_loss(sums: Totals) -> float:
+    return float(sums.loss) / float(sums.weight)
+
+
+def expected_calibration_error(sums: Totals) -> float:
+    """Mean distance of confidence from accuracy over the bins (Guo et al. 2017), from 0 to 1."""
+    return float(np.abs(np.asarray(sums.confidence) - np.asarray(sums.correct)).sum()) / float(sums.weight)
+
+
+def wilson(right: float, examples: float, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927): sound for few examples and for shares near 1. (0, 1) for none."""
+    if not examples:
+        return 0.0, 1.0
+    share, spread = right / examples, z * z / examples
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * np.sqrt(share * (1 - share) / examples + spread / (4 * examples))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def per_class(confusion: np.ndarray) -> list[Mapping[str, float]]:
+    """Accuracy (recall) with its Wilson interval, precision, F1 and support of each class; 0 where undefined."""
+    confusion = np.asarray(confusion, np.float64)
+    rows = []
+    for label, right in enumerate(np.diag(confusion)):
+        support, predicted = confusion[label].sum(), confusion[:, label].sum()
+        recall = right / support if support else 0.0
+        precision = right / predicted if predicted else 0.0
+        f1 = 2 * right / (support + predicted) if support + predicted else 0.0
+        low, high = wilson(right, support)
+        figures = dict(accuracy=recall, low=low, high=high, precision=precision, recall=recall, f1=f1, support=support)
+        rows.append({"digit": label} | {name: float(value) for name, value in figures.items()})
+    return rows

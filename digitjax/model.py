@@ -1,0 +1,174 @@
+"""The network as pure functions of (config, variables), cut wherever an explanation wants to cut it.
+
+The only file that knows Flax: Linen, because a Linen module is a function of a plain dict of arrays.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
+
+from digitjax import ops
+from digitjax.config import ModelConfig
+
+Images = UInt8[Array, "batch 28 28"] | Float32[Array, "batch 28 28"]
+"""Grey levels from 0 to 255, strokes bright on dark; float32 where augmentation has been at work."""
+Logits = Float32[Array, "batch classes"]
+Features = Float32[Array, "batch height width channels"]
+Variables = dict[str, Any]
+"""{"params": ..., "batch_stats": ...}: nested dicts of arrays; no batch_stats without batch normalisation."""
+
+
+def init(config: ModelConfig, key: Array) -> Variables:
+    """Fresh variables: the same key gives the same."""
+    images = jnp.zeros((1, 28, 28), jnp.uint8)
+    variables = Network(config).init(key, images, train=False)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def logits(config: ModelConfig, variables: Variables, images: Images) -> Logits:
+    """Inference: each row depends on its own image alone."""
+    return cast(Logits, Network(config).apply(variables, images, train=False))
+
+
+def training_logits(
+    config: ModelConfig, variables: Variables, images: Images, dropout_key: Array
+) -> tuple[Logits, Variables]:
+    """Logits under dropout and batch statistics, and the new running `batch_stats`."""
+    rngs = {"dropout": dropout_key}
+    out, changed = Network(config).apply(variables, images, train=True, rngs=rngs, mutable=["batch_stats"])
+    return cast(Logits, out), cast(Variables, changed.get("batch_stats", {}))
+
+
+def features(config: ModelConfig, variables: Variables, images: Images, layer: int = -1) -> Features:
+    """What convolution `layer` (counted from 0, or from the end) hands on: the first half of the cut network."""
+    stop = range(sum(config.depth))[layer] + 1
+    return cast(Features, Network(config).apply(variables, images, stop, method=Network.features))
+
+
+def logits_from_features(config: ModelConfig, variables: Variables, cut: Features, layer: int = -1) -> Logits:
+    """The second half: `logits_from_features(features(images))` is `logits(images)`, for any layer."""
+    start = range(sum(config.depth))[layer] + 1
+    return cast(Logits, Network(config).apply(variables, cut, start, method=Network.logits_from))
+
+
+def parameter_count(variables: Variables) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+class Layer(NamedTuple):
+    """A row of `summary`: multiplications and additions count one each, for a forward pass of one image."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    flops: int
+
+
+def summary(config: ModelConfig) -> list[Layer]:
+    """Every layer with its output shape, parameters and FLOPs per image (of convolutions and dense layers)."""
+    variables = jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
+    rows, size, channels = [], 28, 1
+    trim = 2 if config.padding == "VALID" else 0
+    layer = 0
+    for stage, (width, depth) in enumerate(zip(config.widths, config.depth)):
+        for position in range(depth):
+            size -= trim
+            flops = 2 * 9 * channels * width * size * size
+            rows.append(Layer(f"convolution_{layer}", (size, size, width), 0, flops))
+            channels = width
+            if position == depth - 1 and config.pools_after(stage):
+                size //= 2
+                rows.append(Layer("max_pool", (size, size, width), 0, 0))
+            if config.batch_norm:
+                rows.append(Layer(f"norm_{layer}", (size, size, width), 0, 0))
+            layer += 1
+    length = channels * (size * size if config.head == "flatten" else 1)
+    rows.append(Layer("flatten" if config.head == "flatten" else f"global_{config.head}", (length,), 0, 0))
+    if config.hidden:
+        rows.append(Layer("hidden", (config.hidden,), 0, 2 * length * config.hidden))
+        length = config.hidden
+    rows.append(Layer("output", (config.classes,), 0, 2 * length * config.classes))
+    params = variables["params"]
+    return [row._replace(parameters=parameter_count({"params": params.get(row.name, {})})) for row in rows]
+
+
+def normalise(images: Images) -> Float[Array, "batch 28 28 1"]:
+    return images[..., None].astype(jnp.float32) * np.float32(1 / 255)
+
+
+class Network(nn.Module):
+    """Stages of convolutions, then a head; the first line takes raw grey levels, so that all callers agree."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        config = self.config
+        widths = [width for width, depth in zip(config.widths, config.depth) for _ in range(depth)]
+        ends = np.cumsum(config.depth) - 1
+        self.pools = [layer in ends and config.pools_after(int(np.searchsorted(ends, layer))) for layer in range(len(widths))]
+        self.convolutions = [
+            Convolution(width, config.padding, not config.batch_norm, name=f"convolution_{layer}")
+            for layer, width in enumerate(widths)
+        ]
+        if config.batch_norm:
+            self.norms = [nn.BatchNorm(momentum=0.9, name=f"norm_{layer}") for layer in range(len(widths))]
+        if config.hidden:
+            self.hidden = nn.Dense(config.hidden, name="hidden")
+        self.output = nn.Dense(config.classes, name="output")
+        self.drop = nn.Dropout(config.dropout)
+
+    def __call__(self, images: Images, train: bool) -> Logits:
+        return self._head(self._layers(normalise(images), 0, len(self.pools), train), train)
+
+    def features(self, images: Images, stop: int) -> Features:
+        return self._layers(normalise(images), 0, stop, train=False)
+
+    def logits_from(self, cut: Features, start: int) -> Logits:
+        return self._head(self._layers(cut, start, len(self.pools), train=False), train=False)
+
+    def _layers(self, x: Features, start: int, stop: int, train: bool) -> Features:
+        """Layers `start` to `stop`, each up to its activation: without batch normalisation a pool belongs to the
+        layer after it, so that a cut lies before the pool; with it the pool comes first, since it makes less to do."""
+        for layer in range(start, stop):
+            if not self.config.batch_norm and layer and self.pools[layer - 1]:
+                x = ops.max_pool(x)
+            x = self.convolutions[layer](x)
+            if self.config.batch_norm:
+                x = ops.max_pool(x) if self.pools[layer] else x
+                x = self.norms[layer](x, use_running_average=not train)
+            x = self._activate(x)
+        return x
+
+    def _head(self, x: Features, train: bool) -> Logits:
+        if not self.config.batch_norm and self.pools[-1]:
+            x = ops.max_pool(x)
+        if self.config.head == "flatten":
+            x = x.reshape(len(x), -1)
+        else:
+            x = x.max((1, 2)) if self.config.head == "max" else x.mean((1, 2))
+        if self.config.hidden:
+            x = self._activate(self.hidden(x))
+        return self.output(self.drop(x, deterministic=not train))
+
+    def _activate(self, x: Array) -> Array:
+        return getattr(nn, self.config.activation)(x)
+
+
+class Convolution(nn.Module):
+    """A 3 x 3 convolution through `ops`."""
+
+    width: int
+    padding: str
+    use_bias: bool
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width))
+        x = ops.conv(x, kernel, self.padding)
+        if not self.use_bias:
+            return x
+        return x + self.param("bias", nn.initializers.zeros, (self.width,))[None, None, None]

@@ -1,0 +1,172 @@
+"""One jitted step and one jitted evaluation; (config, state, batch) in, (state, loss) out."""
+
+from collections.abc import Mapping
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Float32, Int32, UInt8, UInt32
+
+from digitjax import model
+from digitjax.augment import augment
+from digitjax.config import Config, ModelConfig, TrainingConfig
+from digitjax.data import Dataset, padded_batches
+from digitjax.metrics import Totals, totals
+from digitjax.model import Logits, Variables
+
+EVALUATION_BATCH = 500
+Labels = Int32[Array, " batch"]
+
+
+class TrainState(NamedTuple):
+    """All that a step changes, and the seed that it draws from: keys are derived from (seed, step), never stored."""
+
+    step: Int32[Array, ""]
+    seed: UInt32[Array, ""]
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    average: Variables
+    """The moving average of params and batch_stats; empty where `ema` is 0."""
+
+
+class StepResult(NamedTuple):
+    """How one batch went, before the step changed the weights: its loss and the share it got right."""
+
+    loss: Float32[Array, "*steps"]
+    accuracy: Float32[Array, "*steps"]
+
+
+def create_state(config: Config, total_steps: int) -> TrainState:
+    variables = model.init(config.model, jax.random.key(config.seed))
+    opt_state = optimizer(config.training, total_steps).init(variables["params"])
+    average = jax.tree.map(jnp.copy, variables) if config.training.ema else {}
+    return TrainState(jnp.int32(0), jnp.uint32(config.seed), **variables, opt_state=opt_state, average=average)
+
+
+def evaluated_variables(state: TrainState) -> Variables:
+    """The weights that count: the moving average where there is one."""
+    return state.average or {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
+    """Learning rate by step; one_cycle after Smith and Topin (2017), with straight slopes."""
+    peak, rising = config.learning_rate, round(config.warmup * total_steps)
+    falling = max(1, total_steps - rising)
+    if config.schedule == "constant":
+        return optax.constant_schedule(peak)
+    if config.schedule == "cosine":
+        decline = optax.cosine_decay_schedule(peak, falling)
+    else:
+        decline = optax.linear_schedule(peak, 0.003 * peak, falling)
+    return optax.join_schedules([optax.linear_schedule(0.1 * peak, peak, max(1, rising)), decline], [rising])
+
+
+def optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTransformation:
+    rate = schedule(config, total_steps)
+    if config.optimizer == "adamw":
+        return optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay, mask=_kernels)
+    decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
+    step = optax.adam(rate) if config.optimizer == "adam" else optax.sgd(rate, momentum=0.9, nesterov=True)
+    return optax.chain(decay, step)
+
+
+def loss(config: TrainingConfig, logits: Logits, labels: Labels) -> Float32[Array, ""]:
+    """Mean cross-entropy in nats, of labels smoothed by `label_smoothing`, by integers or by one-hot rows."""
+    classes, smoothing = logits.shape[-1], config.label_smoothing
+    if config.one_hot:
+        rows = optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+        return optax.softmax_cross_entropy(logits, rows).mean()
+    plain = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    spread = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
+    return ((1 - smoothing) * plain + smoothing * spread).mean()
+
+
+def step(
+    config: Config, total_steps: int, state: TrainState, images: UInt8[Array, "batch 28 28"], labels: Labels
+) -> tuple[TrainState, StepResult]:
+    """One change of the weights by one batch. Pure; jit it or scan over it."""
+    key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    augment_key, dropout_key = jax.random.split(key)
+    changed = augment(config.augment, images, augment_key)
+
+    def batch_loss(params: Any) -> tuple[Array, tuple[Variables, Array]]:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        out, batch_stats = model.training_logits(config.model, variables, changed, dropout_key)
+        return loss(config.training, out, labels), (batch_stats, (out.argmax(-1) == labels).mean())
+
+    (value, (batch_stats, accuracy)), gradients = jax.value_and_grad(batch_loss, has_aux=True)(state.params)
+    updates, opt_state = optimizer(config.training, total_steps).update(gradients, state.opt_state, state.params)
+    params: Any = optax.apply_updates(state.params, updates)
+    average = state.average
+    if config.training.ema:
+        # A young average forgets faster, or its start would outweigh a short run (as in TensorFlow's EMA).
+        decay = jnp.minimum(config.training.ema, (1.0 + state.step) / (10.0 + state.step))
+        new = {"params": params, "batch_stats": batch_stats}
+        average = jax.tree.map(lambda old, now: old + (1 - decay) * (now - old), state.average, new)
+    return TrainState(state.step + 1, state.seed, params, batch_stats, opt_state, average), StepResult(value, accuracy)
+
+
+@partial(jax.jit, static_argnames=("config", "total_steps"), donate_argnames="state")
+def train_step(
+    config: Config, total_steps: int, state: TrainState, dataset: Dataset, indices: Int32[Array, " batch"]
+) -> tuple[TrainState, StepResult]:
+    """`step` on the given rows of a data set that lies on the device: the compiled unit on a CPU."""
+    return step(config, total_steps, state, dataset.images[indices], dataset.labels[indices])
+
+
+@partial(jax.jit, static_argnames=("config", "total_steps"), donate_argnames="state")
+def train_steps(
+    config: Config, total_steps: int, state: TrainState, dataset: Dataset, batches: Int32[Array, "steps batch"]
+) -> tuple[TrainState, StepResult]:
+    """Many steps as one program, with the loss of each: the compiled unit on an accelerator, an epoch at a time."""
+
+    def body(state: TrainState, indices: Array) -> tuple[TrainState, StepResult]:
+        return step(config, total_steps, state, dataset.images[indices], dataset.labels[indices])
+
+    return lax.scan(body, state, batches)
+
+
+@partial(jax.jit, static_argnames="config")
+def eval_step(
+    config: ModelConfig,
+    variables: Variables,
+    dataset: Dataset,
+    indices: Int32[Array, " batch"],
+    weights: Float32[Array, " batch"],
+) -> Totals:
+    return totals(model.logits(config, variables, dataset.images[indices]), dataset.labels[indices], weights)
+
+
+def evaluate(
+    config: ModelConfig, variables: Variables, dataset: Dataset, batch_size: int = EVALUATION_BATCH
+) -> Totals:
+    """Sums over all examples, as NumPy arrays; the last batch is padded with rows that weigh nothing."""
+    on_device = jax.device_put(dataset)
+    batches = padded_batches(len(dataset.labels), batch_size)
+    sums = (eval_step(config, variables, on_device, indices, weights) for indices, weights in batches)
+    return jax.tree.map(np.asarray, reduce(Totals.merge, sums))
+
+
+@partial(jax.jit, static_argnames="config")
+def _probabilities(config: ModelConfig, variables: Variables, images: UInt8[Array, "batch 28 28"]) -> Array:
+    return jax.nn.softmax(model.logits(config, variables, images))
+
+
+def probabilities(
+    config: ModelConfig, variables: Variables, images: np.ndarray, batch_size: int = EVALUATION_BATCH
+) -> np.ndarray:
+    """float32 [n, classes], row by row what `model.logits` gives."""
+    rows = [
+        np.asarray(_probabilities(config, variables, images[indices]))[weights > 0]
+        for indices, weights in padded_batches(len(images), batch_size)
+    ]
+    return np.concatenate(rows)
+
+
+def _kernels(params: Mapping[str, Any]) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
