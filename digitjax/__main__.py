@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-import importlib
 import io
 import json
+import logging
 import os
 import re
 import sys
@@ -16,7 +16,7 @@ from typing import Any
 
 from digitjax import mesh
 from digitjax.config import NETWORKS, RECIPES, Config, named
-from digitjax.errors import DigitjaxError, UsageError, nearest
+from digitjax.errors import DigitjaxError, UsageError
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -31,7 +31,7 @@ class Common:
 
 @dataclass(frozen=True)
 class Train(Common):
-    """Train a network; run again to resume. Any field of the config can be set; --recipe and --network say from where."""
+    """Train a network; run again to resume. Every field of the config is an option; --recipe and --network set many."""
 
     run_dir: Path = Path("outputs")
     """Folder of the run."""
@@ -93,7 +93,8 @@ def run_train(args: Train) -> int:
 def _result(figures: Mapping[str, Any], run: Path) -> str:
     low, high = figures["accuracy_interval"]
     return (
-        f"accuracy {figures['accuracy']:.4f} ({low:.4f} to {high:.4f}) on {figures['data']}, {figures['examples']:,} digits\n"
+        f"accuracy {figures['accuracy']:.4f} ({low:.4f} to {high:.4f}) on {figures['data']}, "
+        f"{figures['examples']:,} digits\n"
         f"best epoch {figures['best_epoch']} of {figures['epochs']}, {figures['training_seconds']:.1f} s of training, "
         f"{figures['parameters']:,} parameters\n"
         f"figures and pictures are in {run}"
@@ -164,6 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE if words else MISUSED
         kind, run = named("command", words[0], COMMANDS)
         args = _parse(kind, words[0], words[1:])
+        if not args.debug:
+            # Orbax logs a traceback of each error that it also raises.
+            logging.getLogger("absl").setLevel(logging.CRITICAL)
         mesh.set_flags()
         return run(args)
     except (DigitjaxError, KeyboardInterrupt, BrokenPipeError) as error:
@@ -182,7 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _overview() -> str:
     lines = [f"  {name:<10} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
-    return "\n".join(["usage: digitjax COMMAND [OPTIONS]", "", *lines, "", "digitjax COMMAND --help lists its options."])
+    return "\n".join(
+        ["usage: digitjax COMMAND [OPTIONS]", "", *lines, "", "digitjax COMMAND --help lists its options."]
+    )
 
 
 def _parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
@@ -199,7 +205,11 @@ def _parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                kind, prog=f"digitjax {command}", default=default, args=words, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+                kind,
+                prog=f"digitjax {command}",
+                default=default,
+                args=words,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
     except SystemExit as end:
         if not end.code:
@@ -253,7 +263,9 @@ def _progress(config: Config, examples: int) -> Iterator[tuple[Any, Any]]:
 
         def on_epoch(row: Mapping[str, float]) -> None:
             progress.console.print(_epoch_line(row, config.epochs), highlight=False)
-            progress.update(task, completed=row["epoch"] * steps / config.epochs, epoch=min(row["epoch"] + 1, config.epochs))
+            progress.update(
+                task, completed=row["epoch"] * steps / config.epochs, epoch=min(row["epoch"] + 1, config.epochs)
+            )
 
         yield track, on_epoch
 

@@ -2,20 +2,23 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
 from digitjax.config import AugmentConfig
 
-Matrices = Float32[Array, "batch 2 3"]
+Matrices = Float32[Array | np.ndarray, "batch 2 3"]
 """Where each pixel of the result comes from: source (row, column) = matrix @ (row, column, 1), about the centre."""
 _CENTRE = 13.5
 
 
-def augment(config: AugmentConfig, images: UInt8[Array, "batch 28 28"], key: Array) -> Float32[Array, "batch 28 28"]:
-    """Changes every image by its own draw, in the order of a camera: the paper moves, then light and noise fall on it."""
+def augment(
+    config: AugmentConfig, images: UInt8[Array | np.ndarray, "batch 28 28"], key: Array
+) -> Float32[Array, "batch 28 28"]:
+    """Changes every image by its own draw, in a camera's order: the paper moves, then light and noise fall on it."""
     keys = iter(jax.random.split(key, 6))
     warped = warp(images, random_matrices(config, len(images), next(keys))) if _moves(config) else images
-    changed = warped.astype(jnp.float32)
+    changed = jnp.asarray(warped, jnp.float32)
     for name, change in _LIGHT.items():
         change_key = next(keys)
         if getattr(config, name):
@@ -34,9 +37,9 @@ def random_matrices(config: AugmentConfig, batch: int, key: Array) -> Matrices:
     return jnp.stack([rows, columns]).transpose(2, 0, 1)
 
 
-def warp(images: UInt8[Array, "batch 28 28"], matrices: Matrices) -> Float32[Array, "batch 28 28"]:
+def warp(images: UInt8[Array | np.ndarray, "batch 28 28"], matrices: Matrices) -> Float32[Array, "batch 28 28"]:
     """Resamples each image through its matrix, bilinearly; outside of the image there is ground (0)."""
-    batch = len(images)
+    batch, matrices = len(images), jnp.asarray(matrices)
     grid = jnp.arange(28, dtype=jnp.float32) - _CENTRE
     rows, columns = jnp.repeat(grid, 28)[None], jnp.tile(grid, 28)[None]
 
@@ -45,15 +48,15 @@ def warp(images: UInt8[Array, "batch 28 28"], matrices: Matrices) -> Float32[Arr
         at = line[:, :1] * rows + line[:, 1:2] * columns + line[:, 2:] + _CENTRE
         whole = jnp.floor(at)
         # Everything further out than a pixel reads the same ground, found in the padding.
-        return jnp.clip(whole.astype(jnp.int32) + 1, 0, 29), at - whole
+        return jnp.clip(whole.astype(jnp.int32) + 2, 0, 30), at - whole
 
     (row, down), (column, right) = source(0), source(1)
     # The four neighbours of a place, packed into one number: a gather is dear on a CPU, so one serves for four.
-    padded = jnp.pad(images, ((0, 0), (1, 2), (1, 2))).astype(jnp.uint32)
-    corner, beside = padded[:, :30, :30], padded[:, :30, 1:]
-    below, across = padded[:, 1:, :30], padded[:, 1:, 1:]
+    padded = jnp.pad(images, ((0, 0), (2, 2), (2, 2))).astype(jnp.uint32)
+    corner, beside = padded[:, :31, :31], padded[:, :31, 1:]
+    below, across = padded[:, 1:, :31], padded[:, 1:, 1:]
     packed = corner | beside << 8 | below << 16 | across << 24
-    found = jnp.take_along_axis(packed.reshape(batch, -1), row * 30 + column, axis=1)
+    found = jnp.take_along_axis(packed.reshape(batch, -1), row * 31 + column, axis=1)
     corner, beside, below, across = (((found >> bits) & 255).astype(jnp.float32) for bits in (0, 8, 16, 24))
     upper = corner + (beside - corner) * right
     lower = below + (across - below) * right

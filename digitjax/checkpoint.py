@@ -1,10 +1,12 @@
-"""A run's folder on disk: its config, its history, its last state and its best weights. The only file that knows Orbax."""
+"""A run's folder on disk: config, history, last state and best weights. The only file that knows Orbax."""
 
 import contextlib
 import fcntl
 import json
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,7 +20,7 @@ from digitjax.config import Config
 from digitjax.errors import DigitjaxError, UsageError
 from digitjax.model import Variables
 
-History = Sequence[Mapping[str, float]]
+History = Sequence[Mapping[str, float | int]]
 """One row of figures an epoch, from the first."""
 Progress = Literal["new", "unfinished", "finished"]
 
@@ -64,7 +66,9 @@ def open_run(run: Path, config: Config, fresh: bool = False) -> Iterator[Progres
         run.mkdir(parents=True, exist_ok=True)
         lock = (run / ".lock").open("w")
     except OSError as error:
-        raise DigitjaxError(f"{run} cannot be written ({error.strerror}): name another folder with --run-dir") from error
+        raise DigitjaxError(
+            f"{run} cannot be written ({error.strerror}): name another folder with --run-dir"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,7 +130,7 @@ def save_last(run: Path, state: Any, history: History) -> None:
     """Keeps the state after the last epoch of `history`, and drops the one before only once that is done."""
     with _manager(run, "last") as manager:
         parts = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave([dict(row) for row in history])
+            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave({"epochs": [dict(row) for row in history]})
         )
         _writing(run, lambda: manager.save(len(history), args=parts, force=True))
     write_text(run / _HISTORY, "".join(json.dumps(dict(row)) + "\n" for row in history))
@@ -152,7 +156,7 @@ def restore_last(run: Path, like: Any) -> Last | None:
             return None
         parts = ocp.args.Composite(state=ocp.args.StandardRestore(like), history=ocp.args.JsonRestore())
         found = _reading(run, lambda: manager.restore(epoch, args=parts))
-        return Last(found.state, found.history)
+        return Last(found.state, found.history["epochs"])
 
 
 def restore_best(run: Path) -> Variables:
@@ -187,17 +191,36 @@ def write_file(file: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(file)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise DigitjaxError(f"{file} cannot be written ({error.strerror}): free space or name another folder") from error
+        raise DigitjaxError(
+            f"{file} cannot be written ({error.strerror}): free space or name another folder"
+        ) from error
 
 
 @contextlib.contextmanager
 def _manager(run: Path, kind: str) -> Iterator[Any]:
     options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False, create=True)
-    manager = _reading(run, lambda: ocp.CheckpointManager((run / _CHECKPOINTS / kind).absolute(), options=options))
+    with _shielded():
+        manager = _reading(run, lambda: ocp.CheckpointManager((run / _CHECKPOINTS / kind).absolute(), options=options))
+        try:
+            yield manager
+        finally:
+            manager.close()
+
+
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Lets a Ctrl-C wait: Orbax would turn it into an error of its own, and a whole checkpoint is worth the moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
     try:
-        yield manager
+        yield
     finally:
-        manager.close()
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _writing(run: Path, write: Callable[[], Any]) -> Any:

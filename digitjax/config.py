@@ -179,7 +179,7 @@ class Config:
         _require(0 <= self.validation_share <= 0.5, "validation_share", self.validation_share, "from 0 to 0.5")
 
     def compiled_part(self) -> "Config":
-        """This config with what no compiled program depends on at its default: runs that differ only there share one."""
+        """This config with what no compiled program depends on at its default: runs that differ there share one."""
         return dataclasses.replace(self, recipe="", data="", seed=0, epochs=1, patience=0, validation_share=0.0)
 
 

@@ -1,4 +1,4 @@
-"""The loop over epochs: train, validate, keep the best, stop early; interrupted anywhere, it resumes as if it were not."""
+"""The loop over epochs: train, validate, keep the best, stop early; interrupted, it resumes as if it were not."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,10 +15,10 @@ from digitjax.checkpoint import History
 from digitjax.config import Config
 from digitjax.data import Dataset, Splits, epoch_batches
 from digitjax.errors import DigitjaxError
-from digitjax.model import Variables
+from digitjax.model import AnyArray, Variables
 from digitjax.train import StepResult, TrainState
 
-OnEpoch = Callable[[Mapping[str, float]], None]
+OnEpoch = Callable[[Mapping[str, float | int]], None]
 Track = Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]]
 
 
@@ -52,7 +52,7 @@ class Stopping(NamedTuple):
 
 
 def fit(
-    config: Config, splits: Splits, run: Path | None = None, on_epoch: OnEpoch = lambda row: None, track: Track = iter
+    config: Config, splits: Splits, run: Path | None = None, on_epoch: OnEpoch = lambda _: None, track: Track = iter
 ) -> Trained:
     """Trains to the end, from where the run folder stands.
 
@@ -88,7 +88,7 @@ def fit(
             "training_accuracy": float(results.accuracy.mean()),
             "validation_loss": metrics.mean_loss(validation),
             "validation_accuracy": metrics.accuracy(validation),
-            "learning_rate": float(train.schedule(config.training, total_steps)(state.step - 1)),
+            "learning_rate": float(np.asarray(train.schedule(config.training, total_steps)(state.step - 1))),
             "seconds": round(seconds, 3),
             "images_per_second": round(batches.size / seconds, 1),
         }
@@ -116,24 +116,19 @@ def run_epoch(
     Raises:
       DigitjaxError: the loss of a step is not finite.
     """
-    if mesh.compiles_epochs():
-        for whole in track([batches]):
-            state, result = train.train_steps(config, total_steps, state, dataset, whole)
-        results = StepResult(*(np.asarray(part) for part in result))
-        _require_finite(config, results.loss, state)
-        return state, results
+    units, advance = ([batches], train.train_steps) if mesh.compiles_epochs() else (batches, train.train_step)
     rows: list[StepResult] = []
-    for indices in track(batches):
-        state, result = train.train_step(config, total_steps, state, dataset, indices)
+    for unit in track(units):
+        state, result = advance(config, total_steps, state, dataset, unit)
         rows.append(result)
         # A step behind, so that the device need not wait for this look.
         _require_finite(config, [row.loss for row in rows[-2:-1]], state, behind=1)
-    results = StepResult(*(np.array(part) for part in zip(*rows)))
+    results = StepResult(*(np.hstack(part) for part in zip(*rows)))
     _require_finite(config, results.loss, state)
     return state, results
 
 
-def _require_finite(config: Config, losses: Sequence[Any] | np.ndarray, state: TrainState, behind: int = 0) -> None:
+def _require_finite(config: Config, losses: Sequence[Any] | AnyArray, state: TrainState, behind: int = 0) -> None:
     """Refuses to go on after a loss that is no number; `losses` end `behind` steps before `state`."""
     bad = np.flatnonzero(~np.isfinite(np.asarray(losses, np.float32)))
     if len(bad):

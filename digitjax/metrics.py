@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float32, Int32
 
-from digitjax.model import Logits
+from digitjax.model import AnyArray, Logits
 
 BINS = 15
 """Equal bins of confidence for the calibration error (Guo et al. 2017)."""
@@ -18,15 +18,15 @@ BINS = 15
 class Totals(NamedTuple):
     """Sums over examples, each times its weight."""
 
-    weight: Float32[Array, ""]
-    loss: Float32[Array, ""]
-    confusion: Float32[Array, "classes classes"]
+    weight: Float32[AnyArray, ""]
+    loss: Float32[AnyArray, ""]
+    confusion: Float32[AnyArray, "classes classes"]
     """Row: the label; column: the prediction."""
-    confidence: Float32[Array, f"{BINS}"]
+    confidence: Float32[AnyArray, f"{BINS}"]
     """By bin of confidence: its sum, ..."""
-    correct: Float32[Array, f"{BINS}"]
+    correct: Float32[AnyArray, f"{BINS}"]
     """... how many were right, ..."""
-    examples: Float32[Array, f"{BINS}"]
+    examples: Float32[AnyArray, f"{BINS}"]
     """... and how many there were."""
 
     def merge(self, other: "Totals") -> "Totals":
@@ -65,17 +65,18 @@ def expected_calibration_error(sums: Totals) -> float:
     return float(np.abs(np.asarray(sums.confidence) - np.asarray(sums.correct)).sum()) / float(sums.weight)
 
 
-def wilson(right: float, examples: float, z: float = 1.959964) -> tuple[float, float]:
+def wilson(right: float | int, examples: float | int, z: float = 1.959964) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927): sound for few examples and for shares near 1. (0, 1) for none."""
     if not examples:
         return 0.0, 1.0
     share, spread = right / examples, z * z / examples
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * np.sqrt(share * (1 - share) / examples + spread / (4 * examples))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # At 0 and at 1 a bound is the share itself, but for rounding.
+    return min(share, max(0.0, float(centre - half))), max(share, min(1.0, float(centre + half)))
 
 
-def per_class(confusion: np.ndarray) -> list[Mapping[str, float]]:
+def per_class(confusion: AnyArray) -> list[Mapping[str, float | int]]:
     """Accuracy (recall) with its Wilson interval, precision, F1 and support of each class; 0 where undefined."""
     confusion = np.asarray(confusion, np.float64)
     rows = []

@@ -14,10 +14,12 @@ from jaxtyping import Array, Float, Float32, UInt8
 from digitjax import ops
 from digitjax.config import ModelConfig
 
-Images = UInt8[Array, "batch 28 28"] | Float32[Array, "batch 28 28"]
+AnyArray = Array | np.ndarray
+Images = UInt8[AnyArray, "batch 28 28"] | Float32[AnyArray, "batch 28 28"]
 """Grey levels from 0 to 255, strokes bright on dark; float32 where augmentation has been at work."""
-Logits = Float32[Array, "batch classes"]
-Features = Float32[Array, "batch height width channels"]
+Logits = Float[Array, "batch classes"]
+Features = Float[Array, "batch _ _ _"]
+"""[batch, height, width, channels]."""
 Variables = dict[str, Any]
 """{"params": ..., "batch_stats": ...}: nested dicts of arrays; no batch_stats without batch normalisation."""
 
@@ -97,7 +99,7 @@ def summary(config: ModelConfig) -> list[Layer]:
 
 
 def normalise(images: Images) -> Float[Array, "batch 28 28 1"]:
-    return images[..., None].astype(jnp.float32) * np.float32(1 / 255)
+    return jnp.asarray(images)[..., None].astype(jnp.float32) * np.float32(1 / 255)
 
 
 class Network(nn.Module):
@@ -109,7 +111,9 @@ class Network(nn.Module):
         config = self.config
         widths = [width for width, depth in zip(config.widths, config.depth) for _ in range(depth)]
         ends = np.cumsum(config.depth) - 1
-        self.pools = [layer in ends and config.pools_after(int(np.searchsorted(ends, layer))) for layer in range(len(widths))]
+        self.pools = [
+            layer in ends and config.pools_after(int(np.searchsorted(ends, layer))) for layer in range(len(widths))
+        ]
         self.convolutions = [
             Convolution(width, config.padding, not config.batch_norm, name=f"convolution_{layer}")
             for layer, width in enumerate(widths)
@@ -168,7 +172,7 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: Features) -> Features:
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width))
-        x = ops.conv(x, kernel, self.padding)
+        x = ops.conv(x.astype(kernel.dtype), kernel, self.padding)
         if not self.use_bias:
             return x
         return x + self.param("bias", nn.initializers.zeros, (self.width,))[None, None, None]

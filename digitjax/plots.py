@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from digitjax.checkpoint import History, write_file
 
@@ -30,11 +31,15 @@ def curve(history: History, quantity: str, unit: str = "") -> Figure:
     best = int(np.argmin([row["validation_loss"] for row in history]))
     axes.plot(epochs[best], validation[best], "o", ms=12, mfc="none", color=_VALIDATION, label="kept: lowest loss")
     axes.annotate(
-        f"{validation[best]:.4f}", (epochs[best], validation[best]), textcoords="offset points", xytext=(0, -18), ha="center"
+        f"{validation[best]:.4f}",
+        (epochs[best], validation[best]),
+        textcoords="offset points",
+        xytext=(0, -18),
+        ha="center",
     )
     axes.margins(y=0.18)
     axes.set(xlabel="epoch", ylabel=f"{quantity} {unit}".strip(), title=f"{quantity.capitalize()} by epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure
@@ -56,9 +61,9 @@ def digits(
     return figure
 
 
-def confusion(matrix: np.ndarray, heading: str) -> Figure:
+def confusion(counts: Sequence[Sequence[int]], heading: str) -> Figure:
     """Counts of label (row) against prediction (column); the shade is that of the mistakes, so that they show."""
-    matrix = np.asarray(matrix).astype(int)
+    matrix = np.asarray(counts)
     figure = Figure(figsize=(7, 6.4), layout="constrained")
     axes = figure.subplots()
     mistakes = matrix * (1 - np.eye(len(matrix)))

@@ -1,4 +1,4 @@
-"""Data sets through TensorFlow Datasets without TensorFlow: prepared once, then kept as arrays beside TFDS's records."""
+"""Data sets through TFDS without TensorFlow: prepared once, then kept as arrays beside TFDS's records."""
 
 import contextlib
 import fcntl
@@ -81,7 +81,7 @@ def _verify_mnist(folder: Path) -> None:
 
 def _from_arrays(name: str, file: Path) -> Source:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             parts = [checked(name, arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in IDX_FILES]
             expected = str(arrays["checksum"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -97,18 +97,18 @@ def _prepare(name: str, file: Path, local: Path | None) -> None:
     """Lets TFDS prepare its records, once, and keeps their arrays beside them; interrupted, it starts over."""
     import requests
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download.util import DownloadError
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+    from tensorflow_datasets.core.download.util import DownloadError
 
     tfds.disable_progress_bar()
-    stock = tfds.builder_cls(name.split("/")[0])
+    urls: Mapping[str, Any] = tfds.builder_cls(name.split("/")[0]).url_infos or {}
     file.parent.parent.mkdir(parents=True, exist_ok=True)
     with _only_one_process(file.parent.parent):
         for leftover in file.parent.parent.glob("*incomplete*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        builder = _builder(tfds, name, stock.url_infos)
+        builder = _builder(tfds, name, urls)
         if not builder.data_path.exists() and not local:
-            _probe(name, next(iter(stock.url_infos)))
+            _probe(name, next(iter(urls)))
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints, and our stdout is the command's answer.
                 builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=local))
@@ -120,7 +120,9 @@ def _prepare(name: str, file: Path, local: Path | None) -> None:
         sizes = tuple(len(part.labels) for part in parts)
         if sizes != _SIZES[name]:
             raise DigitjaxError(f"{name} has {sizes} images, not {_SIZES[name]}: delete {file.parent} and run again")
-        arrays = {f"{name}_{kind}": getattr(part, kind) for name, part in zip(IDX_FILES, parts) for kind in part._fields}
+        arrays = {
+            f"{name}_{kind}": getattr(part, kind) for name, part in zip(IDX_FILES, parts) for kind in part._fields
+        }
         written = file.with_suffix(f".{os.getpid()}.tmp")
         with written.open("wb") as stream:
             np.savez(stream, checksum=Source.of(*parts).checksum, **arrays)
@@ -132,7 +134,7 @@ def _builder(tfds: Any, name: str, known_urls: Mapping[str, Any]) -> Any:
     tensor = tfds.features.Tensor(shape=(28, 28), dtype=np.uint8)
     features = {"index": np.int64, "image": tensor, "label": tfds.features.ClassLabel(num_classes=10)}
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore
         VERSION = tfds.core.Version("1.0.0")
         # TFDS asks a builder for the checksums beside its file: ours are those of the stock builder.
         url_infos = known_urls

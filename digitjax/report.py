@@ -57,7 +57,9 @@ def as_text(figures: Mapping[str, Any]) -> str:
             f"  {row['f1']:.4f}  {int(row['support']):>7}"
         )
     lines += ["", "is \\ read as" + "".join(f"{column:>6}" for column in range(len(figures["confusion"])))]
-    lines += [f"{row:>12}" + "".join(f"{count:>6}" for count in counts) for row, counts in enumerate(figures["confusion"])]
+    lines += [
+        f"{row:>12}" + "".join(f"{count:>6}" for count in counts) for row, counts in enumerate(figures["confusion"])
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -144,11 +146,13 @@ def _draw(run: Path, config: Config, splits: Splits, trained: Trained, figures: 
         "accuracy_plot": plots.curve(trained.history, "accuracy"),
         "loss_plot": plots.curve(trained.history, "loss", "(nats)"),
         "sample_predictions": plots.digits(
-            images[sample], titles, "Predictions and confidence", wrong=list(guesses[sample] != labels[sample])
+            images[sample], titles, "Predictions and confidence", wrong=(guesses[sample] != labels[sample]).tolist()
         ),
         "misclassified": plots.digits(images[worst], captions, f"Misread digits by loss: {shown}"),
         "augmentation": augmentation_sheet(config, splits.train),
-        "confusion_matrix": plots.confusion(figures["confusion"], f"Accuracy {figures['accuracy']:.4f} on {figures['data']}"),
+        "confusion_matrix": plots.confusion(
+            figures["confusion"], f"Accuracy {figures['accuracy']:.4f} on {figures['data']}"
+        ),
     }
     for name in checkpoint.PICTURES:
         plots.save(pictures[name], run / f"{name}.png")

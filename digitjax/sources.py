@@ -1,4 +1,4 @@
-"""Digits out of files: IDX, .npz, a folder a class, and the 5,000 that a package carries. Read whole or refused whole."""
+"""Digits out of files: IDX, .npz, a folder a class, the 5,000 that a package carries. Read whole or refused whole."""
 
 import gzip
 import hashlib
@@ -43,8 +43,8 @@ class Source(NamedTuple):
         digest = hashlib.sha256()
         for part in (whole, test):
             if part is not None:
-                digest.update(np.ascontiguousarray(part.images))
-                digest.update(np.ascontiguousarray(part.labels))
+                digest.update(np.ascontiguousarray(part.images).data)
+                digest.update(np.ascontiguousarray(part.labels).data)
         return cls(whole, test, digest.hexdigest())
 
 
@@ -80,7 +80,7 @@ def mnist5k() -> Source:
 
 def from_npz(path: Path) -> Source:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             missing = {"images", "labels"} - set(arrays.files)
             if missing:
                 raise DigitjaxError(f"{path} has no {' and no '.join(sorted(missing))}: it holds {arrays.files}")

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float32, Int32, UInt8, UInt32
+from jaxtyping import Array, Float, Float32, Int32, UInt8, UInt32
 
 from digitjax import model
 from digitjax.augment import augment
 from digitjax.config import Config, ModelConfig, TrainingConfig
 from digitjax.data import Dataset, padded_batches
 from digitjax.metrics import Totals, totals
-from digitjax.model import Logits, Variables
+from digitjax.model import AnyArray, Logits, Variables
 
 EVALUATION_BATCH = 500
 Labels = Int32[Array, " batch"]
@@ -37,8 +37,8 @@ class TrainState(NamedTuple):
 class StepResult(NamedTuple):
     """How one batch went, before the step changed the weights: its loss and the share it got right."""
 
-    loss: Float32[Array, "*steps"]
-    accuracy: Float32[Array, "*steps"]
+    loss: Float32[AnyArray, "*steps"]
+    accuracy: Float32[AnyArray, "*steps"]
 
 
 def create_state(config: Config, total_steps: int) -> TrainState:
@@ -75,7 +75,7 @@ def optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTransfo
     return optax.chain(decay, step)
 
 
-def loss(config: TrainingConfig, logits: Logits, labels: Labels) -> Float32[Array, ""]:
+def loss(config: TrainingConfig, logits: Logits, labels: Labels) -> Float[Array, ""]:
     """Mean cross-entropy in nats, of labels smoothed by `label_smoothing`, by integers or by one-hot rows."""
     classes, smoothing = logits.shape[-1], config.label_smoothing
     if config.one_hot:
@@ -142,9 +142,7 @@ def eval_step(
     return totals(model.logits(config, variables, dataset.images[indices]), dataset.labels[indices], weights)
 
 
-def evaluate(
-    config: ModelConfig, variables: Variables, dataset: Dataset, batch_size: int = EVALUATION_BATCH
-) -> Totals:
+def evaluate(config: ModelConfig, variables: Variables, dataset: Dataset, batch_size: int = EVALUATION_BATCH) -> Totals:
     """Sums over all examples, as NumPy arrays; the last batch is padded with rows that weigh nothing."""
     on_device = jax.device_put(dataset)
     batches = padded_batches(len(dataset.labels), batch_size)

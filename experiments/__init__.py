@@ -1,0 +1,1 @@
+"""Questions about digitjax, one file each, with the command that answers it."""

@@ -1,0 +1,120 @@
+"""What does each recipe reach, on the test split, over several seeds?
+
+    python -m experiments.scoreboard            (make scoreboard; about 30 minutes on two cores)
+
+Trains every recipe with every seed in a process of its own, in a run folder of its own under outputs/scoreboard (so it
+resumes), then writes results/scoreboard.jsonl and the table of the README. The test split is read once a run.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+RUNS = Path("outputs/scoreboard")
+RECIPES = ("quick", "default", "reference")
+
+
+def train(recipe: str, seed: int, data: str) -> dict[str, object]:
+    """The figures of one run; `process_seconds` is the whole process, start and import and report included."""
+    run = RUNS / f"{recipe}-{seed}"
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "digitjax", "train", "--recipe", recipe, "--seed", str(seed), "--data", data]
+    done = subprocess.run([*command, "--run-dir", str(run), "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    figures, provenance = json.loads(done.stdout), json.loads((run / "provenance.json").read_text())
+    timed = run / "process_seconds"
+    if not timed.exists():
+        timed.write_text(str(time.perf_counter() - started))
+    kept = ("accuracy", "loss", "ece", "validation_accuracy", "training_seconds", "parameters", "data")
+    known = ("commit", "device", "weights_checksum", "versions")
+    row = {"recipe": recipe, "seed": seed} | {name: figures[name] for name in kept}
+    return row | {"process_seconds": round(float(timed.read_text()), 1)} | {name: provenance[name] for name in known}
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown: a line a recipe, means with standard deviations over the seeds."""
+    lines = [
+        "| recipe | parameters | test accuracy, % | test loss | training, s | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        mine = [row for row in rows if row["recipe"] == recipe]
+
+        def spread(name: str, scale: float, digits: int, mine: list[dict] = mine) -> str:
+            values = scale * np.array([row[name] for row in mine])
+            return f"{values.mean():.{digits}f} ± {values.std(ddof=1) if len(values) > 1 else 0:.{digits}f}"
+
+        figures = spread("accuracy", 100, 3), spread("loss", 1, 4), spread("training_seconds", 1, 1)
+        lines.append(f"| {recipe} | {mine[0]['parameters']:,} | {' | '.join(figures)} | {len(mine)} |")
+    commits, data = ({str(row[name]) for row in rows} for name in ("commit", "data"))
+    made = f"{', '.join(sorted(data))}; {os.cpu_count()} cores; compilation counts as training; "
+    return "\n".join([*lines, "", f"{made}commit {', '.join(sorted(commits))}."])
+
+
+def fill_readme(name: str, text: str) -> None:
+    """Puts a generated text between its marks in the README."""
+    pattern = re.compile(rf"(<!-- {name}: .*? -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+    page, replaced = pattern.subn(lambda marks: f"{marks[1]}{text}{marks[2]}", README.read_text())
+    if replaced != 1:
+        raise SystemExit(
+            f"README.md has no place for {name}: it needs the marks <!-- {name}: ... --> and <!-- /{name} -->"
+        )
+    README.write_text(page)
+
+
+def transcript(*commands: str) -> str:
+    """What a person sees who types these commands, as a Markdown block."""
+    lines = ["```console"]
+    for command in commands:
+        shown = subprocess.run(
+            command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        lines += [f"$ {command}", *shown.stdout.rstrip().splitlines()]
+    return "\n".join([*lines, "```"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What each recipe reaches, over several seeds.")
+    parser.add_argument("--recipes", nargs="+", default=RECIPES)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--quick", action="store_true", help="one seed of quick on mnist5k, and nothing is written")
+    args = parser.parse_args()
+    if args.quick:
+        print(table([train("quick", 0, "mnist5k")]))
+        return
+    rows = [train(recipe, seed, args.data) for recipe in args.recipes for seed in range(args.seeds)]
+    RESULTS.mkdir(exist_ok=True)
+    RESULTS.joinpath("scoreboard.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print(table(rows))
+    fill_readme("scoreboard", table(rows))
+    # The examples are typed in a folder of their own, with the digitjax of this interpreter.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    shutil.copy(RUNS / "default-0" / "misclassified.png", RESULTS)
+    shutil.copy(RUNS / "default-0" / "augmentation.png", RESULTS)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        shown = transcript(
+            "digitjax train --recipe quick",
+            "digitjax train --recipe quick",
+            "digitjax train --recipe quick --epochs 2",
+            "digitjax evaluate | head -n 12",
+            "digitjax evaluate --data mnist5k --json | cut -c 1-160",
+            "digitjax summary --network reference",
+            "digitjax train --recipe quik",
+        )
+    fill_readme("usage", shown)
+
+
+if __name__ == "__main__":
+    main()

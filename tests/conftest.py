@@ -1,0 +1,55 @@
+"""What all tests share: strict settings, and real digits, which are MNIST where it can be had."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+from digitjax import data
+from digitjax.data import Dataset, Splits
+from digitjax.prepare import LOCAL_MNIST
+
+hypothesis.settings.register_profile("laws", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.load_profile("laws")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+MNIST = os.environ.get(LOCAL_MNIST)
+
+
+def pytest_report_header() -> str:
+    return f"digits: MNIST from {MNIST}" if MNIST else f"digits: mnist5k ({LOCAL_MNIST} is not set: MNIST's tests skip)"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever TFDS prepared for this machine's user stays out of the tests."""
+    os.environ["TFDS_DATA_DIR"] = str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with MNIST's four files. In CI its absence is a failure, elsewhere the test skips."""
+    if not MNIST:
+        assert not os.environ.get("DIGITJAX_MNIST_REQUIRED"), f"{LOCAL_MNIST} must be set here"
+        pytest.skip(f"MNIST's own test needs {LOCAL_MNIST}, a folder with its four IDX files")
+    return Path(MNIST)
+
+
+@pytest.fixture(scope="session")
+def splits() -> Splits:
+    """Real digits: MNIST where it lies on this machine, else its 5,000."""
+    return data.load(MNIST or "mnist5k")
+
+
+@pytest.fixture(scope="session")
+def few(splits: Splits) -> Splits:
+    """Real digits, few enough to train on in a test."""
+
+    def first(part: Dataset, size: int) -> Dataset:
+        return Dataset(part.images[:size], part.labels[:size])
+
+    return splits._replace(
+        train=first(splits.train, 256), validation=first(splits.validation, 100), test=first(splits.test, 100)
+    )

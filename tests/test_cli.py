@@ -1,0 +1,179 @@
+"""The command line in real processes: killed, interrupted, misused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitjax.__main__ import main
+
+slow = pytest.mark.slow
+
+DIGITJAX = [sys.executable, "-m", "digitjax"]
+SMALL = "train --data mnist5k --widths 4 6 --depth 1 1 --epochs 4 --batch-size 32".split()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def digitjax(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DIGITJAX, *map(str, words)], capture_output=True, text=True, timeout=300)
+
+
+def checksum(run: Path) -> str:
+    return json.loads((run / "provenance.json").read_text())["weights_checksum"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done = digitjax(*SMALL, "--run-dir", run)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+@slow
+def test_training_tells_a_plain_line_an_epoch_and_answers_on_stdout(folder):
+    done = digitjax(*SMALL)
+    assert done.returncode == 0
+    assert [line.split(":")[0] for line in done.stderr.splitlines() if line.startswith("epoch")] == [
+        f"epoch {number}/4" for number in (1, 2, 3, 4)
+    ]
+    assert done.stdout.startswith("accuracy 0.")
+    assert "not an official test set" in done.stdout
+    again = digitjax(*SMALL, "--json")
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr
+    assert json.loads(again.stdout) == json.loads((folder / "outputs" / "metrics.json").read_text())
+    other = digitjax(*SMALL, "--seed", 1)
+    assert (other.returncode, "--run-dir" in other.stderr) == (2, True)
+
+
+@slow
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bits(folder, uninterrupted, ending):
+    history = folder / "outputs" / "metrics.jsonl"
+    process = subprocess.Popen([*DIGITJAX, *SMALL], stderr=subprocess.PIPE, text=True)
+    while not history.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(0.05)
+    process.send_signal(ending)
+    _, told = process.communicate(timeout=60)
+    if ending == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Traceback" not in told
+    assert len(history.read_text().splitlines()) < 4
+    assert not (folder / "outputs" / "metrics.json").exists()
+    done = digitjax(*SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stderr
+    assert checksum(folder / "outputs") == checksum(uninterrupted)
+
+
+@slow
+def test_evaluate_scores_what_was_trained(uninterrupted, folder):
+    done = digitjax("evaluate", "--model", uninterrupted, "--json")
+    figures = json.loads(done.stdout)
+    trained = json.loads((uninterrupted / "metrics.json").read_text())
+    assert {name: figures[name] for name in ("accuracy", "loss", "confusion")} == {
+        name: trained[name] for name in ("accuracy", "loss", "confusion")
+    }
+    whole = json.loads(digitjax("evaluate", "--model", uninterrupted, "--data", "mnist5k", "--json").stdout)
+    assert whole["examples"] == 5000
+    assert "trained on" in whole["data"]
+
+
+@slow
+def test_a_full_disk_stops_the_run_with_a_line_and_keeps_what_was_there(folder):
+    """A file size limit stands in for the disk: writing past it fails in the same way."""
+    words = " ".join([*DIGITJAX, *SMALL])
+    done = subprocess.run(
+        ["bash", "-c", f"trap '' XFSZ; ulimit -f 8; {words}"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert "free space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert digitjax(*SMALL).returncode == 0
+
+
+def bad_inputs(folder: Path) -> dict[str, list[object]]:
+    np.savez(folder / "unlabelled.npz", images=np.zeros((20, 28, 28), np.uint8))
+    (folder / "empty").mkdir()
+    (folder / "file").write_text("x")
+    return {
+        "did you mean quick": ["train", "--recipe", "quik"],
+        "did you mean batchnorm": ["train", "--network", "batchnrom"],
+        "--epochs": ["train", "--epoch", 3],
+        "epochs is 0: it must be from 1": ["train", "--epochs", 0],
+        "invalid literal": ["train", "--epochs", "many"],
+        "did you mean train": ["trian"],
+        "dropout is 1.0": ["train", "--dropout", 1.0],
+        "no labels": ["train", "--data", folder / "unlabelled.npz"],
+        "no sub-folders": ["train", "--data", folder / "empty"],
+        "no data set, folder or file": ["train", "--data", folder / "missing"],
+        "is a file": ["train", "--run-dir", folder / "file"],
+        "digitjax train": ["evaluate", "--model", folder / "empty"],
+        "did you mean reference": ["summary", "--network", "referense"],
+    }
+
+
+def test_bad_input_is_answered_in_a_line_and_leaves_nothing(folder, capsys):
+    cases = bad_inputs(folder)
+    before = sorted(folder.rglob("*"))
+    for complaint, words in cases.items():
+        status = main([str(word) for word in words])
+        told = capsys.readouterr()
+        assert status in (1, 2), (words, told)
+        assert complaint in told.err, (words, told.err)
+        assert len(told.err.strip().splitlines()) == 1, told.err
+        assert told.out == ""
+        assert sorted(folder.rglob("*")) == before, words
+
+
+@slow
+@pytest.mark.parametrize(
+    ("status", "words"), [(2, ["train", "--epochs", "many"]), (1, ["evaluate", "--model", "none"])]
+)
+def test_the_exit_status_of_a_real_process_says_whose_fault_it_was(folder, status, words):
+    done = digitjax(*words)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (status, "", 1)
+
+
+@pytest.mark.parametrize("words", [["summary"], ["data"], ["doctor"], ["summary", "--network", "reference"]])
+def test_the_informing_commands_answer_in_text_and_in_json(capsys, words):
+    assert main(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    if "reference" in words:
+        assert document["parameters"] == 121_930
+
+
+@slow
+def test_a_reader_that_leaves_early_causes_no_traceback(folder):
+    done = subprocess.run(
+        ["bash", "-c", f"{' '.join(DIGITJAX)} summary | true"], capture_output=True, text=True, env=os.environ
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+@slow
+def test_a_terminal_sees_a_bar(folder):
+    """Under a pseudo-terminal of Python's own."""
+    code = f"import pty, sys; sys.exit(pty.spawn({[*DIGITJAX, *SMALL]!r}) >> 8)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout
+    assert "images/s" in done.stdout
+    assert "epoch 4/4" in done.stdout
+    assert "\x1b[" in done.stdout
