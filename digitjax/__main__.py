@@ -170,18 +170,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             logging.getLogger("absl").setLevel(logging.CRITICAL)
         mesh.set_flags()
         return run(args)
-    except (DigitjaxError, KeyboardInterrupt, BrokenPipeError) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if "--debug" in words:
             raise
-        if isinstance(error, BrokenPipeError):
-            # Whoever read our answer has gone: nobody is left to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAILED
-        if isinstance(error, KeyboardInterrupt):
-            _tell("interrupted: what was finished is kept; the same command goes on from there")
-            return INTERRUPTED
+        return _explain(error)
+
+
+def _explain(error: BaseException) -> int:
+    """Says an error in a line, and gives the exit status that it means."""
+    chain = [error]
+    while following := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(following)
+    # Compiled code that a Ctrl-C hits may raise an error of its own in its place.
+    if any(isinstance(link, KeyboardInterrupt) for link in chain):
+        _tell("interrupted: what was finished is kept; the same command goes on from there")
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our answer has gone: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    if isinstance(error, DigitjaxError):
         _tell(f"digitjax: {error}")
         return MISUSED if isinstance(error, UsageError) else FAILED
+    _tell(f"digitjax: {type(error).__name__}: {error}: this is not foreseen; --debug shows where it comes from")
+    return FAILED
 
 
 def _overview() -> str:
