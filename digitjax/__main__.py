@@ -144,6 +144,7 @@ def run_doctor(args: Doctor) -> int:
     found = mesh.describe()
     lines = [f"{name:<22}{value}" for name, value in found["versions"].items()]
     lines += [f"{'device':<22}{device}" for device in found["devices"]]
+    lines += [f"{name:<22}{found[name]}" for name in ("cores", "cache")]
     return _answer(args, found, "\n".join([*lines, found["advice"]]))
 
 
@@ -168,7 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.debug:
             # Orbax logs a traceback of each error that it also raises.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
-        mesh.set_flags()
+        if told := mesh.prepare():
+            _tell(told)
         return run(args)
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in words:

@@ -1,21 +1,52 @@
 """The machine: which compiled path its devices get, and the settings that must be made before JAX starts."""
 
+import hashlib
 import os
 import platform
 import shutil
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 # Flags by the jaxlib versions they were measured on: one that a jaxlib does not know aborts the process.
 _XLA_FLAGS = {"0.10.": "--xla_cpu_experimental_ynn_fusion_type=dot"}
 
 
-def set_flags() -> None:
-    """Sets XLA's flags for this jaxlib, unless the environment sets its own; for entry points, before JAX starts."""
+def prepare() -> str:
+    """Sets up JAX for an entry point, before JAX starts: XLA's flags, and a cache of compiled programs.
+
+    Returns a line for the user where there can be no cache, else ''. The environment's own settings win.
+    """
     version = metadata.version("jaxlib")
     for tested, flags in _XLA_FLAGS.items():
         if version.startswith(tested):
             os.environ.setdefault("XLA_FLAGS", flags)
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return ""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = folder / f".{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"compiled programs cannot be kept in {folder} ({error.strerror}): compiling anew each time"
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return ""
+
+
+def cache_dir() -> Path:
+    """Where this user's compiled programs are kept: apart by processor, since a home may be shared by machines."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+    except OSError:
+        processor = platform.processor()
+    return home / "digitjax" / hashlib.sha256(processor.encode()).hexdigest()[:12]
 
 
 def compiles_epochs() -> bool:
@@ -42,6 +73,7 @@ def describe() -> dict[str, Any]:
         "versions": versions,
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
         "cores": os.cpu_count(),
+        "cache": str(cache_dir()),
         "advice": advice,
     }
 
