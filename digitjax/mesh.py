@@ -49,11 +49,16 @@ def cache_dir() -> Path:
     return home / "digitjax" / hashlib.sha256(processor.encode()).hexdigest()[:12]
 
 
-def compiles_epochs() -> bool:
-    """Whether an epoch is one program here. On a CPU a convolution is slow inside a loop, so there a step is."""
+def is_cpu() -> bool:
+    """Whether programs are compiled for a CPU: the operations of `ops` then take their own path there."""
     import jax
 
-    return jax.default_backend() != "cpu"
+    return jax.default_backend() == "cpu"
+
+
+def compiles_epochs() -> bool:
+    """Whether an epoch is one program here. On a CPU a convolution is slow inside a loop, so there a step is."""
+    return not is_cpu()
 
 
 def describe() -> dict[str, Any]:
@@ -62,7 +67,7 @@ def describe() -> dict[str, Any]:
 
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
     versions = {"python": platform.python_version()} | {name: _version(name) for name in packages}
-    gpu_here, gpu_used = shutil.which("nvidia-smi") is not None, jax.default_backend() != "cpu"
+    gpu_here, gpu_used = shutil.which("nvidia-smi") is not None, not is_cpu()
     if gpu_here and not gpu_used:
         advice = "a CUDA GPU is here and JAX does not use it: run 'make setup', or pip install 'digitjax[cuda]'"
     elif gpu_used:

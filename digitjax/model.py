@@ -61,6 +61,10 @@ def parameter_count(variables: Variables) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
+_RISING = {"relu", "elu", "tanh"}
+"""Activations that keep the order of numbers."""
+
+
 class Layer(NamedTuple):
     """A row of `summary`: multiplications and additions count one each, for a forward pass of one image."""
 
@@ -126,30 +130,21 @@ class Network(nn.Module):
         self.drop = nn.Dropout(config.dropout)
 
     def __call__(self, images: Images, train: bool) -> Logits:
-        return self._head(self._layers(normalise(images), 0, len(self.pools), train), train)
+        return self.logits_from(normalise(images), 0, train)
 
     def features(self, images: Images, stop: int) -> Features:
-        return self._layers(normalise(images), 0, stop, train=False)
-
-    def logits_from(self, cut: Features, start: int) -> Logits:
-        return self._head(self._layers(cut, start, len(self.pools), train=False), train=False)
-
-    def _layers(self, x: Features, start: int, stop: int, train: bool) -> Features:
-        """Layers `start` to `stop`, each up to its activation: without batch normalisation a pool belongs to the
-        layer after it, so that a cut lies before the pool; with it the pool comes first, since it makes less to do."""
-        for layer in range(start, stop):
-            if not self.config.batch_norm and layer and self.pools[layer - 1]:
-                x = ops.max_pool(x)
-            x = self.convolutions[layer](x)
-            if self.config.batch_norm:
-                x = ops.max_pool(x) if self.pools[layer] else x
-                x = self.norms[layer](x, use_running_average=not train)
-            x = self._activate(x)
+        x = normalise(images)
+        for layer in range(stop):
+            last = layer == stop - 1
+            x = self._layer(x, layer, self.pools[layer] and (self.config.batch_norm or not last), train=False)
         return x
 
-    def _head(self, x: Features, train: bool) -> Logits:
-        if not self.config.batch_norm and self.pools[-1]:
+    def logits_from(self, cut: Features, start: int, train: bool = False) -> Logits:
+        x = cut
+        if start and self.pools[start - 1] and not self.config.batch_norm:
             x = ops.max_pool(x)
+        for layer in range(start, len(self.pools)):
+            x = self._layer(x, layer, self.pools[layer], train)
         if self.config.head == "flatten":
             x = x.reshape(len(x), -1)
         else:
@@ -158,21 +153,34 @@ class Network(nn.Module):
             x = self._activate(self.hidden(x))
         return self.output(self.drop(x, deterministic=not train))
 
+    def _layer(self, x: Features, layer: int, pool: bool, train: bool) -> Features:
+        """Convolution, pool, activation. The pool comes before what keeps the order of numbers: less to do.
+
+        Batch normalisation follows the pool by definition of these networks, so that a cut lies behind it; without
+        it a cut lies before the pool, at the convolution's own resolution.
+        """
+        if self.config.batch_norm:
+            return self._activate(self.norms[layer](self.convolutions[layer](x, pool), not train))
+        if self.config.activation in _RISING:
+            return self._activate(self.convolutions[layer](x, pool))
+        x = self._activate(self.convolutions[layer](x, pool=False))
+        return ops.max_pool(x) if pool else x
+
     def _activate(self, x: Array) -> Array:
         return getattr(nn, self.config.activation)(x)
 
 
 class Convolution(nn.Module):
-    """A 3 x 3 convolution through `ops`."""
+    """A 3 x 3 convolution through `ops`, pooled or not, and its bias."""
 
     width: int
     padding: str
     use_bias: bool
 
     @nn.compact
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Features, pool: bool) -> Features:
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.width))
-        x = ops.conv(x.astype(kernel.dtype), kernel, self.padding)
+        x = (ops.conv_pool if pool else ops.conv)(x.astype(kernel.dtype), kernel, self.padding)
         if not self.use_bias:
             return x
         return x + self.param("bias", nn.initializers.zeros, (self.width,))[None, None, None]

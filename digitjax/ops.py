@@ -1,20 +1,143 @@
-"""The network's costly operations, written so that XLA compiles them well; `textbook` versions say what they mean."""
+"""3x3 convolution and 2x2 max-pooling, written so that XLA compiles them well: the textbook's results, sooner.
 
+On a CPU the gradient of a max-pool must not compare again, and a convolution of one channel, whose products are too
+few for XLA's matrix code, must not store its full result. Accelerators have good kernels of their own, and get the
+textbook.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
+from digitjax import mesh
 
-def conv(
-    x: Float[Array, "batch h w cin"], kernel: Float[Array, "3 3 cin cout"], padding: str
-) -> Float[Array, "batch h2 w2 cout"]:
+Batch = Float[Array, "batch _ _ _"]
+"""[batch, height, width, channels]."""
+Kernel = Float[Array, "3 3 _ _"]
+"""[3, 3, channels in, channels out]."""
+Grid = Sequence[Sequence[Array]]
+"""A small square of arrays: an entry for each place in a tile, holding all tiles."""
+
+
+def conv(x: Batch, kernel: Kernel, padding: str) -> Batch:
     return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def max_pool(x: Float[Array, "batch h w c"]) -> Float[Array, "batch h//2 w//2 c"]:
-    """The largest of each 2 x 2; an odd last row or column is left out.
+def max_pool_textbook(x: Batch) -> Batch:
+    """The largest of each 2x2 window; an odd last row or column is left out."""
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
-    As a maximum over reshaped axes: the gradient of `lax.reduce_window` is twenty times slower on a CPU.
-    """
+
+def max_pool(x: Batch) -> Batch:
+    """`max_pool_textbook`."""
+    return _max_pool(x) if mesh.is_cpu() else max_pool_textbook(x)
+
+
+def conv_pool(x: Batch, kernel: Kernel, padding: str) -> Batch:
+    """`max_pool(conv(x, kernel, padding))`."""
+    if mesh.is_cpu() and x.shape[-1] == 1:
+        return _thin_conv_pool(x, kernel, padding)
+    return max_pool(conv(x, kernel, padding))
+
+
+@jax.custom_vjp
+def _max_pool(x: Batch) -> Batch:
     batch, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+
+def _max_pool_forward(x: Batch) -> tuple[Batch, Any]:
+    cells = [[x[:, a::2, b::2][:, : x.shape[1] // 2, : x.shape[2] // 2] for b in (0, 1)] for a in (0, 1)]
+    y, which = _apart(_largest, cells)
+    return y, (which, jnp.zeros((*x.shape[1:3], 0)))
+
+
+def _max_pool_backward(saved: Any, dy: Batch) -> tuple[Batch]:
+    which, like = saved
+    return (_interleave(_to_largest(dy, which), like.shape[0], like.shape[1]),)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _thin_conv_pool(x: Batch, kernel: Kernel, padding: str) -> Batch:
+    return _max_pool(conv(x, kernel, padding))
+
+
+def _thin_forward(x: Batch, kernel: Kernel, padding: str) -> tuple[Batch, Any]:
+    """Each entry of the 2x2 windows as a plain sum of nine shifted pictures; only the largest is stored."""
+
+    def windows(x: Batch, kernel: Kernel) -> Grid:
+        tiles, taps = _tiles(x, padding), [(i, j) for i in range(3) for j in range(3)]
+        return [[sum(tiles[a + i][b + j] * kernel[i : i + 1, j : j + 1] for i, j in taps) for b in (0, 1)] for a in (0, 1)]
+
+    y, which = _apart(lambda x, kernel: _largest(windows(x, kernel)), x, kernel)
+    return y, (which, x, kernel)
+
+
+def _thin_backward(padding: str, saved: Any, dy: Batch) -> tuple[Batch, Kernel]:
+    which, x, kernel = saved
+    cells = _apart(lambda dy, which: _each(lambda d: d.reshape(-1, d.shape[-1]), _to_largest(dy, which)), dy, which)
+    tiles = _apart(lambda x: jnp.stack([tile.ravel() for line in _tiles(x, padding) for tile in line]), x)
+    products = _each(lambda d: (tiles @ d).reshape(4, 4, -1), cells)
+    dkernel = sum(products[a][b][a : a + 3, b : b + 3] for a in (0, 1) for b in (0, 1))[:, :, None]
+    trim = 2 if padding == "VALID" else 0  # no training step needs dx, so that XLA leaves it out there
+    full = _interleave(_to_largest(dy, which), x.shape[1] - trim, x.shape[2] - trim)
+    return jax.vjp(lambda x: conv(x, kernel, padding), x)[1](full)[0], dkernel
+
+
+_thin_conv_pool.defvjp(_thin_forward, _thin_backward)
+
+
+def _tiles(x: Batch, padding: str) -> Grid:
+    """The 4x4 tiles, two apart, that the 2x2 windows of a 3x3 convolution see."""
+    before, trim = (1, 0) if padding == "SAME" else (0, 2)
+    rows, columns = ((n - trim) // 2 for n in x.shape[1:3])
+    margins = [(before, 2 * count + 2 - before - n, 0) for count, n in zip((rows, columns), x.shape[1:3])]
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *margins, (0, 0, 0)))
+    return [[x[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] for j in range(4)] for i in range(4)]
+
+
+def _largest(cells: Grid) -> tuple[Batch, Array]:
+    """The largest of four, and which it was: of equals the first, as in the textbook's gradient."""
+    (a, b), (c, d) = cells
+    upper, lower = jnp.maximum(a, b), jnp.maximum(c, d)
+    which = jnp.where(lower > upper, 2 + (d > c).astype(jnp.uint8), (b > a).astype(jnp.uint8))
+    return jnp.maximum(upper, lower), which
+
+
+def _to_largest(dy: Batch, which: Array) -> Grid:
+    return [[jnp.where(which == 2 * a + b, dy, 0) for b in (0, 1)] for a in (0, 1)]
+
+
+def _interleave(cells: Grid, height: int, width: int) -> Batch:
+    """The picture whose 2x2 windows the cells are; zeros where it is larger."""
+    batch, rows, columns, channels = cells[0][0].shape
+    x = jnp.stack([jnp.stack(line, axis=3) for line in cells], axis=2).reshape(batch, 2 * rows, 2 * columns, channels)
+    return jnp.pad(x, ((0, 0), (0, height - 2 * rows), (0, width - 2 * columns), (0, 0)))
+
+
+def _each(f: Callable[[Array], Array], grid: Grid) -> Grid:
+    return [[f(cell) for cell in line] for line in grid]
+
+
+def _apart(f: Callable[..., Any], *arguments: Any) -> Any:
+    """f(*arguments), computed once: XLA may not fuse it into its users, each of which would compute it again.
+
+    `optimization_barrier` does not do this on a CPU, where it is removed before fusion.
+    """
+
+    def body(*arguments: Any) -> Any:
+        with set_xla_metadata(inlineable="true"):  # else the jitted functions of jax.numpy inherit what follows
+            return f(*arguments)
+
+    with set_xla_metadata(inlineable="false"):
+        return jax.jit(body)(*arguments)
