@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate test check lint lock scoreboard clean
+.PHONY: help setup train evaluate test bench bench-setup check lint lock scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,9 +39,16 @@ check: lint test  ## What CI runs: lint, types, the laws, and the slow tests of 
 scoreboard: setup  ## Make every figure of the README anew
 	$(BIN)/python -m experiments.scoreboard $(ARGS)
 
+bench-setup:  ## Install the peers that bench measures against, into .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement experiments/bench/peers.txt
+
+bench: setup  ## Time digitjax beside PyTorch, Keras, ONNX Runtime and tinygrad (50 minutes)
+	$(BIN)/python -m experiments.bench $(ARGS)
+
 lock: setup  ## Renew the pins of requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --upgrade --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra cuda --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --output-file requirements-cuda.lock
 
 clean:  ## Remove what setup and the tests made; outputs/ stays
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .hypothesis build *.egg-info

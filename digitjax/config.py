@@ -122,8 +122,8 @@ _LARGEST_CHANGE = dict(rotation=180, shift=28, zoom=0.9, shear=2, background=1, 
 class TrainingConfig:
     """How one step changes the weights."""
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    """Adam, AdamW, or SGD with Nesterov momentum 0.9."""
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adamw"
+    """Adam, AdamW, SGD with Nesterov momentum 0.9, or Muon (Jordan et al., 2024) for convolutions and Adam beside."""
     learning_rate: float = 8e-3
     """The largest learning rate of the schedule."""
     schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
@@ -134,7 +134,7 @@ class TrainingConfig:
     """Decay of the kernels (not of biases and scales); decoupled for adamw."""
     label_smoothing: float = 0.1
     """Share of each label spread over all classes."""
-    ema: float = 0.995
+    ema: float = 0.998
     """Decay of the moving average of the weights, which is then what is evaluated and kept; 0 for none."""
     one_hot: bool = False
     """Feed labels as one-hot rows in place of integers: the same loss by another road."""
@@ -158,7 +158,7 @@ class Config:
     """What to learn: auto, mnist, fashion_mnist, kmnist, emnist/digits, mnist5k, a folder or an .npz file."""
     seed: int = 0
     """Fixes the first weights, the order of the data, the augmentation and the dropout."""
-    epochs: int = 5
+    epochs: int = 9
     """How often every training picture is seen."""
     batch_size: int = 64
     """Pictures a step."""
@@ -199,8 +199,13 @@ _PLAIN = TrainingConfig("adam", 1e-3, "constant", warmup=0.0, weight_decay=0.0, 
 RECIPES: Mapping[str, Config] = {
     recipe.recipe: recipe
     for recipe in (
-        Config(augment=AugmentConfig(rotation=9.0, shift=1.5, zoom=0.09, shear=0.07)),
-        Config("quick", epochs=1, augment=AugmentConfig(shift=2.0), training=TrainingConfig(ema=0.98)),
+        Config(augment=AugmentConfig(rotation=12.0, shift=2.0, zoom=0.12, shear=0.09)),
+        Config(
+            "quick",
+            epochs=1,
+            augment=AugmentConfig(rotation=9.0, shift=1.5, zoom=0.09, shear=0.07),
+            training=TrainingConfig("muon", 0.1, weight_decay=0.01, ema=0.98),
+        ),
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),
     )
 }

@@ -3,6 +3,7 @@
 The only file that knows Flax: Linen, because a Linen module is a function of a plain dict of arrays.
 """
 
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -24,6 +25,7 @@ Variables = dict[str, Any]
 """{"params": ..., "batch_stats": ...}: nested dicts of arrays; no batch_stats without batch normalisation."""
 
 
+@partial(jax.jit, static_argnames="config")
 def init(config: ModelConfig, key: Array) -> Variables:
     """Fresh variables: the same key gives the same."""
     images = jnp.zeros((1, 28, 28), jnp.uint8)

@@ -6,7 +6,8 @@ textbook.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -77,7 +78,11 @@ def _thin_forward(x: Batch, kernel: Kernel, padding: str) -> tuple[Batch, Any]:
 
     def windows(x: Batch, kernel: Kernel) -> Grid:
         tiles, taps = _tiles(x, padding), [(i, j) for i in range(3) for j in range(3)]
-        return [[sum(tiles[a + i][b + j] * kernel[i : i + 1, j : j + 1] for i, j in taps) for b in (0, 1)] for a in (0, 1)]
+
+        def window(a: int, b: int) -> Array:
+            return reduce(add, (tiles[a + i][b + j] * kernel[i : i + 1, j : j + 1] for i, j in taps))
+
+        return [[window(a, b) for b in (0, 1)] for a in (0, 1)]
 
     y, which = _apart(lambda x, kernel: _largest(windows(x, kernel)), x, kernel)
     return y, (which, x, kernel)
@@ -88,7 +93,7 @@ def _thin_backward(padding: str, saved: Any, dy: Batch) -> tuple[Batch, Kernel]:
     cells = _apart(lambda dy, which: _each(lambda d: d.reshape(-1, d.shape[-1]), _to_largest(dy, which)), dy, which)
     tiles = _apart(lambda x: jnp.stack([tile.ravel() for line in _tiles(x, padding) for tile in line]), x)
     products = _each(lambda d: (tiles @ d).reshape(4, 4, -1), cells)
-    dkernel = sum(products[a][b][a : a + 3, b : b + 3] for a in (0, 1) for b in (0, 1))[:, :, None]
+    dkernel = reduce(add, (products[a][b][a : a + 3, b : b + 3] for a in (0, 1) for b in (0, 1)))[:, :, None]
     trim = 2 if padding == "VALID" else 0  # no training step needs dx, so that XLA leaves it out there
     full = _interleave(_to_largest(dy, which), x.shape[1] - trim, x.shape[2] - trim)
     return jax.vjp(lambda x: conv(x, kernel, padding), x)[1](full)[0], dkernel

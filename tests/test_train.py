@@ -62,7 +62,16 @@ def test_both_loops_give_the_same_weights_after_20_steps(few):
     assert int(whole.step) == 20
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.0}, {"optimizer": "sgd", "learning_rate": 0.1}, {"one_hot": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ema": 0.0},
+        {"optimizer": "sgd", "learning_rate": 0.1},
+        {"optimizer": "muon", "learning_rate": 0.05},
+        {"one_hot": True},
+    ],
+)
 def test_training_learns(few, changes):
     config = with_training(**changes)
     before = train.evaluate(SMALL, train.evaluated_variables(train.create_state(config, 60)), few.train)

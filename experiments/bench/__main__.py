@@ -1,0 +1,342 @@
+"""How fast is digitjax beside PyTorch, Keras, ONNX Runtime and tinygrad, on this machine, in the same run?
+
+    make bench-setup            the peers, in an environment of their own (.venv-peers)
+    make bench                  everything: about 50 minutes on two cores that do nothing else
+    python -m experiments.bench step prediction --rounds 5
+
+Every measurement is a process of its own, and the sides take turns. Writes results/bench.json and the README's tables.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digitjax import data, mesh
+from experiments.bench.ours import SPRINTS
+from experiments.scoreboard import RESULTS, fill_readme
+
+ROOT = Path(__file__).parent.parent.parent
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+BATCHES = (64, 128, 256)
+
+
+class Bench:
+    """The contestants' common ground: where the digits lie, how many rounds, and what was measured."""
+
+    def __init__(self, folder: Path, source: str, rounds: int, quick: bool):
+        self.folder, self.source, self.rounds, self.quick = folder, source, rounds, quick
+        splits = data.load(source)
+        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+        arrays = {
+            f"{name}_{kind}": getattr(part, kind) for name, part in parts.items() for kind in ("images", "labels")
+        }
+        np.savez(folder / "digits.npz", **arrays)
+
+    def ours(self, task: str, cold: bool = False, cores: int = 0, **options: Any) -> dict[str, Any]:
+        """digitjax; `cold` gives it an empty cache of compiled programs."""
+        with tempfile.TemporaryDirectory() as empty:
+            settings = {"XDG_CACHE_HOME": empty} if cold else {}
+            command = [sys.executable, "-m", "experiments.bench.ours", task, "--mnist", self.source]
+            return self._run(command, settings, cores, options)
+
+    def peer(self, script: str, task: str, cores: int = 0, backend: str = "", **options: Any) -> dict[str, Any]:
+        command = [str(PEERS), str(ROOT / "experiments" / "bench" / f"{script}_peer.py"), task]
+        settings = {"KERAS_BACKEND": backend} if backend else {}
+        return self._run([*command, "--data", str(self.folder / "digits.npz")], settings, cores, options)
+
+    def _run(self, command: list[str], settings: Mapping[str, str], cores: int, options: Mapping[str, Any]) -> dict:
+        for name, value in options.items():
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        if "mark" in options or "started" in options:
+            command += ["--started", str(time.time())]
+        pin = (lambda: os.sched_setaffinity(0, range(cores))) if cores else None
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=ROOT,
+            env=os.environ | dict(settings), preexec_fn=pin, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            print(f"  {' '.join(command[1:4])} failed: {reason}", file=sys.stderr)
+            return {}
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def interleaved(self, sides: Mapping[str, Callable[[int], dict]], rounds: int = 0) -> dict[str, list[dict]]:
+        """Each side once a round, round after round; a side that fails is left out from then on."""
+        rows: dict[str, list[dict]] = {name: [] for name in sides}
+        for turn in range(rounds or self.rounds):
+            for name, side in sides.items():
+                if len(rows[name]) == turn and (row := side(turn)):
+                    rows[name].append(row)
+                    shown = {key: value for key, value in row.items() if isinstance(value, float)}
+                    print(f"  {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()), file=sys.stderr)
+        return {name: found for name, found in rows.items() if found}
+
+    def step(self) -> dict[str, Any]:
+        """images/s of one training step; each side's batch is the best of three, found in a round before."""
+        found = {}
+        for network in ("reference_same", "reference"):
+            sides: dict[str, Any] = {
+                "digitjax": lambda batch, network=network: self.ours("step", True, network=network, batch=batch)
+            }
+            if PEERS.exists():
+                for dtype in ("fp32", "bf16"):
+                    sides[f"PyTorch {dtype}"] = lambda batch, dtype=dtype, network=network: self.peer(
+                        "torch", "step", dtype=dtype, network=network, batch=batch
+                    )
+                for backend in ("tensorflow", "jax"):
+                    sides[f"Keras on {backend}"] = lambda batch, backend=backend, network=network: self.peer(
+                        "keras", "step", backend=backend, network=network, batch=batch
+                    )
+                if network == "reference_same":
+                    sides["tinygrad"] = lambda batch: self.peer("tinygrad", "step", batch=batch)
+            best, running = {}, {}
+            for name, side in sides.items():
+                rates = {batch: side(batch).get("images_per_second", 0.0) for batch in BATCHES}
+                best[name] = max(rates, key=lambda batch, rates=rates: rates[batch])
+                if rates[best[name]]:
+                    running[name] = lambda _, side=side, batch=best[name]: side(batch)
+            rows = self.interleaved(running)
+            found[network] = {name: {"batch": best[name], "rows": rows[name]} for name in rows}
+        return found
+
+    def accuracy(self) -> dict[str, Any]:
+        """Seconds to 98.5, 99.0 and 99.5 % on validation, a seed a round."""
+        found = {}
+        for mark, (steps, config) in SPRINTS.items():
+            ours = config.training
+            recipe: dict[str, Any] = dict(mark=mark, steps=steps, rate=ours.learning_rate, ema=ours.ema)
+            if config.augment.rotation:
+                recipe["augment"] = True
+            sides: dict[str, Any] = {
+                "digitjax": lambda seed, mark=mark: self.ours("accuracy", True, mark=mark, seed=seed)
+            }
+            if PEERS.exists():
+                for dtype in ("fp32", "bf16"):
+                    sides[f"the same recipe in PyTorch {dtype}"] = lambda seed, dtype=dtype, recipe=recipe: self.peer(
+                        "torch", "recipe", seed=seed, dtype=dtype, **recipe
+                    )
+                if mark == 0.99:
+                    sides["PyTorch's example"] = lambda seed, mark=mark: self.peer(
+                        "torch", "example", mark=mark, seed=seed
+                    )
+                    sides["Keras's example"] = lambda seed, mark=mark: self.peer(
+                        "keras", "example", backend="tensorflow", mark=mark, seed=seed
+                    )
+            found[f"{100 * mark:.1f}"] = self.interleaved(sides)
+        return found
+
+    def prediction(self) -> dict[str, Any]:
+        """The same weights everywhere: microseconds for one picture, pictures a second in batches of 256."""
+        weights = self.folder / "weights.npz"
+        self.ours("weights", weights=weights)
+        found = {}
+        for cores in (1, 2)[: os.cpu_count()]:
+            sides: dict[str, Any] = {
+                "digitjax": lambda _, cores=cores: self.ours("predict", cores=cores, weights=weights)
+            }
+            if PEERS.exists():
+                for name, script in {"ONNX Runtime": "onnx", "PyTorch": "torch"}.items():
+                    sides[name] = lambda _, script=script, cores=cores: self.peer(
+                        script, "predict", cores=cores, weights=weights
+                    )
+            rows = self.interleaved(sides)
+            answers = {name: np.array(found[0].pop("logits")) for name, found in rows.items()}
+            for name, logits in answers.items():
+                apart = float(np.abs(logits - answers["digitjax"]).max())
+                if apart > 1e-3:
+                    raise SystemExit(f"{name} computes something else: its logits are {apart:.3g} from digitjax's")
+            for row in (row for side in rows.values() for row in side):
+                row.pop("logits", None)
+            found[str(cores)] = rows
+        return found
+
+    def growth(self) -> dict[str, Any]:
+        """Seconds of an epoch and memory for x1, x4 and x16 the images, and for wider networks."""
+        images = {f"x{copies}": lambda _, copies=copies: self.ours("growth", copies=copies) for copies in (1, 4, 16)}
+        widths = {f"x{width}": lambda _, width=width: self.ours("growth", width=width) for width in (1, 2, 4)}
+        return {"images": self.interleaved(images), "width": self.interleaved(widths, max(1, self.rounds // 2))}
+
+    def startup(self) -> dict[str, Any]:
+        """Seconds from process start to the first step of the default recipe, with an empty cache and a filled one."""
+        self.ours("startup", started=0)
+        sides = {
+            "empty cache": lambda _: self.ours("startup", True, started=0),
+            "filled cache": lambda _: self.ours("startup", started=0),
+            "import jax": lambda _: _seconds("import jax"),
+            "import digitjax": lambda _: _seconds("import digitjax, digitjax.fit"),
+            "digitjax --help": lambda _: _seconds("from digitjax.__main__ import main; main(['--help'])"),
+        }
+        return self.interleaved(sides)
+
+
+def _seconds(code: str) -> dict[str, float]:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
+    return {"seconds": time.perf_counter() - started}
+
+
+# --- tables
+
+
+def middle(rows: Iterable[Mapping[str, float]], name: str, digits: int = 0) -> str:
+    values = [row[name] for row in rows]
+    return f"{np.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def mean(rows: Iterable[Mapping[str, float]], name: str, digits: int = 1, scale: float = 1.0) -> str:
+    values = scale * np.array([row[name] for row in rows])
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1) if len(values) > 1 else 0:.{digits}f}"
+
+
+def median(rows: Iterable[Mapping[str, float]], name: str) -> float:
+    return float(np.median([row[name] for row in rows]))
+
+
+def table(head: str, rows: Iterable[Iterable[object]]) -> str:
+    lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+def step_table(found: Mapping[str, Any]) -> str:
+    texts = []
+    for network, sides in found.items():
+        ours = median(sides["digitjax"]["rows"], "images_per_second")
+        rows = [
+            (
+                name,
+                side["batch"],
+                middle(side["rows"], "images_per_second"),
+                f"{ours / median(side['rows'], 'images_per_second'):.2f}",
+                middle(side["rows"], "compile_seconds", 1),
+                middle(side["rows"], "import_seconds", 1),
+            )
+            for name, side in sides.items()
+        ]
+        head = f"training step of `{network}` | best batch | images/s | digitjax's ratio | first step, s | import, s"
+        share = 100 * median(sides["digitjax"]["rows"], "share_of_peak")
+        texts.append(table(head, rows) + f"\n\ndigitjax's share of the float32 matrix-product peak: {share:.0f} %.")
+    return "\n\n".join(texts)
+
+
+def accuracy_table(found: Mapping[str, Any]) -> str:
+    rows = []
+    for mark, sides in found.items():
+        for name, side in sides.items():
+            crossed = sum(row["crossed"] for row in side)
+            rows.append(
+                (
+                    f"{mark} %",
+                    name,
+                    mean(side, "training_seconds"),
+                    mean(side, "cold_seconds"),
+                    f"{crossed} of {len(side)}",
+                )
+                + (mean(side, "test", 2, 100),)
+            )
+    return table(
+        "validation mark | side | training clock, s | cold clock, s | seeds that reached it | test accuracy, %", rows
+    )
+
+
+def prediction_table(found: Mapping[str, Any]) -> str:
+    rows = [
+        (cores, name, middle(side, "latency_us"), middle(side, "images_per_second"))
+        for cores, sides in found.items()
+        for name, side in sides.items()
+    ]
+    return table("cores | side | one picture, µs | batches of 256, pictures/s", rows)
+
+
+def growth_table(found: Mapping[str, Any]) -> str:
+    images = found["images"]
+    seconds, sizes = ([median(images[name], key) for name in images] for key in ("seconds", "images"))
+    slopes = [(seconds[k + 1] - seconds[k]) / (sizes[k + 1] - sizes[k]) for k in range(2)]
+    memory = [median(images[name], "peak_mib") for name in images]
+    added = (memory[2] - memory[1]) / ((sizes[2] - sizes[1]) * 784 / 2**20)
+    rows = [
+        (kind, name, middle(side, "seconds", 1), middle(side, "compile_seconds", 1), middle(side, "peak_mib"))
+        for kind, sides in found.items()
+        for name, side in sides.items()
+    ]
+    text = table("growing | by | an epoch, s | compile, s | most memory, MiB", rows)
+    return text + (
+        f"\n\nx1 is {sizes[0]:,.0f} images and `default`'s own width. The slope of seconds from x4 to x16 is "
+        f"{100 * (slopes[1] / slopes[0] - 1):+.1f} % off that from x1 to x4; "
+        f"memory grows by {added:.2f} times the uint8 images."
+    )
+
+
+def startup_table(found: Mapping[str, Any]) -> str:
+    rows = []
+    for name, side in found.items():
+        if "seconds" in side[0]:
+            rows.append((name, middle(side, "seconds", 2), "", ""))
+        else:
+            rows.append(
+                (f"first step of `default`, {name}", middle(side, "ready_seconds", 1), middle(side, "first_rate"))
+                + (middle(side, "later_rate"),)
+            )
+    return table("from process start to | seconds | images/s right after | images/s later", rows)
+
+
+TABLES = {
+    "step": step_table,
+    "accuracy": accuracy_table,
+    "prediction": prediction_table,
+    "growth": growth_table,
+    "startup": startup_table,
+}
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    versions = {name: mesh.describe()["versions"][name] for name in ("python", "jax", "jaxlib")}
+    if PEERS.exists():
+        shown = subprocess.run([PEERS, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
+        wanted = ("torch", "tensorflow_cpu", "tensorflow-cpu", "keras", "onnxruntime", "tinygrad")
+        versions |= dict(line.split("==", 1) for line in shown.splitlines() if line.startswith(wanted) and "==" in line)
+    return f"{os.cpu_count()} cores of {model}; " + ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="digitjax beside its peers.")
+    parser.add_argument("parts", nargs="*", default=list(TABLES), metavar="PART", help=f"of {', '.join(TABLES)}; all")
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one round, and nothing is written")
+    args = parser.parse_args()
+    for part in args.parts:
+        if part not in TABLES:
+            parser.error(f"no part is called {part!r}: they are {', '.join(TABLES)}")
+    if not PEERS.exists():
+        print("the peers are not installed ('make bench-setup' does it): digitjax alone is measured", file=sys.stderr)
+    results = RESULTS / "bench.json"
+    found = json.loads(results.read_text()) if results.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), args.data, 1 if args.quick else args.rounds, args.quick)
+        for part in args.parts:
+            print(f"{part}:", file=sys.stderr)
+            found[part] = {"machine": machine(), "rounds": bench.rounds, "found": getattr(bench, part)()}
+            print(TABLES[part](found[part]["found"]))
+            if not args.quick:
+                results.write_text(json.dumps(found, indent=1) + "\n")
+                texts = [TABLES[name](found[name]["found"]) for name in TABLES if name in found]
+                machines = sorted({found[name]["machine"] for name in found})
+                fill_readme("bench", "\n\n".join([*texts, *machines]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Entry points set JAX up: compiled programs are kept, and no trouble with that stops a run."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from digitjax import mesh
+
+QUICK = [
+    sys.executable,
+    "-m",
+    "digitjax",
+    "train",
+    "--data",
+    "mnist5k",
+    "--epochs",
+    "1",
+    "--widths",
+    "4",
+    "--depth",
+    "1",
+]
+
+
+def train(cache: Path | str, run: Path) -> subprocess.CompletedProcess[str]:
+    settings = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    settings["XDG_CACHE_HOME"] = str(cache)
+    return subprocess.run([*QUICK, "--run-dir", str(run)], capture_output=True, text=True, env=settings, timeout=300)
+
+
+def weights(run: Path) -> str:
+    return json.loads((run / "provenance.json").read_text())["weights_checksum"]
+
+
+@pytest.mark.slow
+def test_compiled_programs_are_kept_for_their_user_alone_and_found_again(tmp_path):
+    assert train(tmp_path / "cache", tmp_path / "one").returncode == 0
+    (folder,) = (tmp_path / "cache" / "digitjax").iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    kept = {file.name for file in folder.glob("*-cache")}
+    assert any("train_step" in name for name in kept)
+    assert train(tmp_path / "cache", tmp_path / "two").returncode == 0
+    assert {file.name for file in folder.glob("*-cache")} == kept
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_corrupt_entry_is_compiled_anew(tmp_path):
+    assert train(tmp_path / "cache", tmp_path / "one").returncode == 0
+    entries = list((tmp_path / "cache").rglob("*-cache"))
+    for entry in entries:
+        entry.write_bytes(b"not a program")
+    done = train(tmp_path / "cache", tmp_path / "two")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_cache_folder_that_cannot_be_is_a_line_and_no_more(tmp_path):
+    (tmp_path / "file").touch()
+    done = train(tmp_path / "file", tmp_path / "run")
+    assert done.returncode == 0
+    told = [line for line in done.stderr.splitlines() if "compiled programs cannot be kept" in line]
+    assert len(told) == 1
+
+
+def test_a_flag_reaches_only_the_versions_that_it_was_measured_on(monkeypatch, tmp_path):
+    """XLA aborts the process at a flag that it does not know."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    for version, flags in {"0.10.2": True, "0.12.0": False, "9.9.9": False}.items():
+        monkeypatch.delenv("XLA_FLAGS", raising=False)
+        monkeypatch.setattr(metadata, "version", lambda _, version=version: version)
+        mesh.prepare()
+        assert ("XLA_FLAGS" in os.environ) == flags
+    monkeypatch.setenv("XLA_FLAGS", "--mine")
+    monkeypatch.setattr(metadata, "version", lambda _: "0.10.2")
+    mesh.prepare()
+    assert os.environ["XLA_FLAGS"] == "--mine"
