@@ -12,15 +12,21 @@ from typing import Any
 _XLA_FLAGS = {"0.10.": "--xla_cpu_experimental_ynn_fusion_type=dot"}
 
 
-def prepare() -> str:
+def prepare(training: bool = True) -> str:
     """Sets up JAX for an entry point, before JAX starts: XLA's flags, and a cache of compiled programs.
 
-    Returns a line for the user where there can be no cache, else ''. The environment's own settings win.
+    Returns a line for the user where there can be no cache, else ''. The environment's own settings win. What is good
+    for training costs a single prediction half its speed: `training=False` leaves it out, and lets each thread compute
+    what it asks for.
     """
     version = metadata.version("jaxlib")
     for tested, flags in _XLA_FLAGS.items():
-        if version.startswith(tested):
+        if training and version.startswith(tested):
             os.environ.setdefault("XLA_FLAGS", flags)
+    if not training:
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return ""
     folder = cache_dir()

@@ -41,6 +41,8 @@ def test_convolution_and_pool_are_the_textbooks_in_float64(size, channels, paddi
         slow = value_and_gradients(lambda x, k: textbook(x, k, padding), x, kernel)
         for ours, theirs in zip(fast, slow, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-10)
+        predicted = jax.jit(ops.conv_pool, static_argnums=2)(x, kernel, padding)
+        np.testing.assert_allclose(predicted, slow[0], atol=1e-10)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -57,6 +59,8 @@ def test_float32_is_as_near_to_float64_as_the_textbook_is(channels):
         x = x + 0.37  # of no short binary form
         exact = value_and_gradients(lambda x, k: textbook(x, k, "SAME"), x, kernel)
     x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
+    predicted = jax.jit(ops.conv_pool, static_argnums=2)(x, kernel, "SAME")
+    np.testing.assert_allclose(predicted, exact[0], atol=4e-6 * np.abs(exact[0]).max())
     for f in (ops.conv_pool, textbook):
         for near, there in zip(value_and_gradients(lambda x, k, f=f: f(x, k, "SAME"), x, kernel), exact, strict=True):
             np.testing.assert_allclose(near, there, atol=2e-6 * np.abs(there).max())

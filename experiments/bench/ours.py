@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,13 +13,14 @@ from typing import Any, cast
 IMPORTING = time.perf_counter()
 from digitjax import mesh  # noqa: E402
 
-mesh.prepare()
+mesh.prepare(training=sys.argv[1:2] != ["predict"])
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from digitjax import data, metrics, model, train  # noqa: E402
 from digitjax.config import NETWORKS, AugmentConfig, Config, TrainingConfig  # noqa: E402
+from digitjax.predict import Predictor  # noqa: E402
 
 IMPORTED = time.perf_counter()
 ADAM = TrainingConfig("adam", 1e-3, "constant", warmup=0.0, weight_decay=0.0, label_smoothing=0.0, ema=0.0)
@@ -97,20 +99,14 @@ def accuracy(args: argparse.Namespace) -> dict[str, float]:
 
 def predict(args: argparse.Namespace) -> dict[str, object]:
     """Latency of one picture and throughput of 256, from uint8 in NumPy to logits in NumPy."""
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
     config = NETWORKS["reference_same"]
     with np.load(args.weights) as weights:
         params: dict[str, dict[str, np.ndarray]] = {}
         for name in weights:
             layer, _, leaf = name.partition("/")
             params.setdefault(layer, {})[leaf] = weights[name]
-    variables = {"params": params, "batch_stats": {}}
-    run = jax.jit(lambda images: model.logits(config, variables, images))
-    return timed_predictions(lambda images: np.asarray(run(images)), args.mnist)
-
-
-def timed_predictions(run: Callable[[np.ndarray], np.ndarray], mnist: str) -> dict[str, object]:
-    images = data.load(mnist).test.images
+    run = Predictor(config, {"params": params, "batch_stats": {}}).logits
+    images = data.load(args.mnist).test.images
     one, many = images[:1], images[:256]
     for batch in (one, many) * 20:
         run(batch)
