@@ -80,7 +80,8 @@ def fit(
         state, results = run_epoch(compiled, total_steps, state, dataset, batches, track)
         seconds = time.perf_counter() - started
         weights = train.evaluated_variables(state)
-        validation = train.evaluate(config.model, weights, splits.validation)
+        # The training's own loss: by that of plain labels, a network that learns smoothed ones is best when young.
+        validation = train.evaluate(config.model, weights, splits.validation, smoothing=config.training.label_smoothing)
         row = {
             "epoch": epoch + 1,
             "step": int(state.step),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int32
 
 from digitjax.model import AnyArray, Logits
 
@@ -33,10 +33,19 @@ class Totals(NamedTuple):
         return Totals(*(mine + theirs for mine, theirs in zip(self, other)))
 
 
-def totals(logits: Logits, labels: Int32[Array, " batch"], weights: Float32[Array, " batch"]) -> Totals:
-    """The sums of one batch. The loss is the cross-entropy of the plain labels, in nats."""
+def cross_entropy(logits: Logits, labels: Int32[Array, " batch"], smoothing: float = 0.0) -> Float[Array, " batch"]:
+    """In nats, of labels of which `smoothing` is spread over all classes."""
+    plain = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    spread = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
+    return (1 - smoothing) * plain + smoothing * spread
+
+
+def totals(
+    logits: Logits, labels: Int32[Array, " batch"], weights: Float32[Array, " batch"], smoothing: float = 0.0
+) -> Totals:
+    """The sums of one batch."""
     classes = logits.shape[-1]
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    losses = cross_entropy(logits, labels, smoothing)
     predicted = logits.argmax(-1)
     confidence = jax.nn.softmax(logits).max(-1)
     cell = labels * classes + predicted

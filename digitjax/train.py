@@ -17,7 +17,7 @@ from digitjax import model
 from digitjax.augment import augment
 from digitjax.config import Config, ModelConfig, TrainingConfig
 from digitjax.data import Dataset, padded_batches
-from digitjax.metrics import Totals, totals
+from digitjax.metrics import Totals, cross_entropy, totals
 from digitjax.model import AnyArray, Logits, Variables
 
 EVALUATION_BATCH = 500
@@ -100,9 +100,7 @@ def loss(config: TrainingConfig, logits: Logits, labels: Labels) -> Float[Array,
     if config.one_hot:
         rows = optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
         return optax.softmax_cross_entropy(logits, rows).mean()
-    plain = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    spread = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
-    return ((1 - smoothing) * plain + smoothing * spread).mean()
+    return cross_entropy(logits, labels, smoothing).mean()
 
 
 def step(
@@ -150,22 +148,32 @@ def train_steps(
     return lax.scan(body, state, batches)
 
 
-@partial(jax.jit, static_argnames="config")
+@partial(jax.jit, static_argnames=("config", "smoothing"))
 def eval_step(
     config: ModelConfig,
     variables: Variables,
     dataset: Dataset,
     indices: Int32[Array, " batch"],
     weights: Float32[Array, " batch"],
+    smoothing: float = 0.0,
 ) -> Totals:
-    return totals(model.logits(config, variables, dataset.images[indices]), dataset.labels[indices], weights)
+    return totals(model.logits(config, variables, dataset.images[indices]), dataset.labels[indices], weights, smoothing)
 
 
-def evaluate(config: ModelConfig, variables: Variables, dataset: Dataset, batch_size: int = EVALUATION_BATCH) -> Totals:
-    """Sums over all examples, as NumPy arrays; the last batch is padded with rows that weigh nothing."""
+def evaluate(
+    config: ModelConfig,
+    variables: Variables,
+    dataset: Dataset,
+    batch_size: int = EVALUATION_BATCH,
+    smoothing: float = 0.0,
+) -> Totals:
+    """Sums over all examples, as NumPy arrays; the last batch is padded with rows that weigh nothing.
+
+    The loss is of the plain labels unless `smoothing` says otherwise.
+    """
     on_device = jax.device_put(dataset)
     batches = padded_batches(len(dataset.labels), batch_size)
-    sums = (eval_step(config, variables, on_device, indices, weights) for indices, weights in batches)
+    sums = (eval_step(config, variables, on_device, indices, weights, smoothing) for indices, weights in batches)
     return jax.tree.map(np.asarray, reduce(Totals.merge, sums))
 
 

@@ -64,8 +64,8 @@ def table(rows: list[dict]) -> str:
 
 def fill_readme(name: str, text: str) -> None:
     """Puts a generated text between its marks in the README."""
-    pattern = re.compile(rf"(<!-- {name}: .*? -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-    page, replaced = pattern.subn(lambda marks: f"{marks[1]}{text}{marks[2]}", README.read_text())
+    pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    page, replaced = pattern.subn(lambda marks: f"{marks[1]}{text}\n{marks[2]}", README.read_text())
     if replaced != 1:
         raise SystemExit(
             f"README.md has no place for {name}: it needs the marks <!-- {name}: ... --> and <!-- /{name} -->"
