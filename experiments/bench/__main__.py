@@ -82,8 +82,8 @@ class Bench:
         return {name: found for name, found in rows.items() if found}
 
     def step(self) -> dict[str, Any]:
-        """images/s of one training step; each side's batch is the best of three, found in a round before."""
-        found = {}
+        """images/s of one training step; each side's batch is the best of three on the first network."""
+        found, best = {}, {}
         for network in ("reference_same", "reference"):
             sides: dict[str, Any] = {
                 "digitjax": lambda batch, network=network: self.ours("step", True, network=network, batch=batch)
@@ -99,11 +99,12 @@ class Bench:
                     )
                 if network == "reference_same":
                     sides["tinygrad"] = lambda batch: self.peer("tinygrad", "step", batch=batch)
-            best, running = {}, {}
+            running = {}
             for name, side in sides.items():
-                rates = {batch: side(batch).get("images_per_second", 0.0) for batch in BATCHES}
-                best[name] = max(rates, key=lambda batch, rates=rates: rates[batch])
-                if rates[best[name]]:
+                if name not in best:
+                    rates = {batch: side(batch).get("images_per_second", 0.0) for batch in BATCHES}
+                    best[name] = max(rates, key=lambda batch, rates=rates: rates[batch]) if any(rates.values()) else 0
+                if best[name]:
                     running[name] = lambda _, side=side, batch=best[name]: side(batch)
             rows = self.interleaved(running)
             found[network] = {name: {"batch": best[name], "rows": rows[name]} for name in rows}
@@ -121,10 +122,9 @@ class Bench:
                 "digitjax": lambda seed, mark=mark: self.ours("accuracy", True, mark=mark, seed=seed)
             }
             if PEERS.exists():
-                for dtype in ("fp32", "bf16"):
-                    sides[f"the same recipe in PyTorch {dtype}"] = lambda seed, dtype=dtype, recipe=recipe: self.peer(
-                        "torch", "recipe", seed=seed, dtype=dtype, **recipe
-                    )
+                sides["the same recipe in PyTorch"] = lambda seed, recipe=recipe: self.peer(
+                    "torch", "recipe", seed=seed, **recipe
+                )
                 if mark == 0.99:
                     sides["PyTorch's example"] = lambda seed, mark=mark: self.peer(
                         "torch", "example", mark=mark, seed=seed

@@ -37,7 +37,7 @@ def step(args) -> dict:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     net.compile(keras.optimizers.Adam(1e-3), loss)
     images, labels = load(args.data, "train")
-    images, labels = (a[: 19_200 // args.batch * args.batch] for a in (images, labels))
+    images, labels = (a[: 9_600 // args.batch * args.batch] for a in (images, labels))
 
     def fit(size: int) -> float:
         started = time.perf_counter()

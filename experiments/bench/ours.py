@@ -58,7 +58,7 @@ def advance(states: Iterator[train.TrainState], count: int) -> train.TrainState:
 def step(args: argparse.Namespace) -> dict[str, float]:
     """images/s on a named network with plain Adam: the median of three stretches."""
     config = Config("bench", batch_size=args.batch, model=NETWORKS[args.network], training=ADAM)
-    stretch = 19_200 // args.batch
+    stretch = 9_600 // args.batch
     states = steps(config, 10_000, data.load(args.mnist).train)
     compile_seconds = clock(lambda: advance(states, 1))
     advance(states, stretch // 4)
