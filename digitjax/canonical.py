@@ -6,6 +6,7 @@ thresholds for good: grey levels survive from the first to the last.
 """
 
 import contextlib
+import importlib
 import io
 import itertools
 import os
@@ -16,16 +17,18 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-Pixels = UInt8[np.ndarray, "height width"] | UInt8[np.ndarray, "height width 3"]
-Ink = Float32[np.ndarray, "height width"]
+Pixels = UInt8[np.ndarray, "_ _"] | UInt8[np.ndarray, "_ _ 3"]
+Ink = Float32[np.ndarray, "_ _"]
+"""[height, width], from 0 for paper to 1 for full ink."""
 
-MOST_PIXELS = (
-    25_000_000  # of a picture that must be decoded whole; a JPEG may have twice as many, as it is decoded small
-)
+MOST_PIXELS = 25_000_000  # of a picture that must be decoded whole; a JPEG, decoded small, may have twice as many
 LONGEST_SIDE = 1600  # a JPEG is decoded to at least this, in steps of a half
 SEARCH_SIDE = 800  # the ink is looked for at this size, and then looked at again where it is
 CLOSE_SIDE = 200
 LEAST_CONTRAST = 0.035  # of the range from black to white: what is fainter is taken for paper
+
+
+_FORMATS = dict(PNG="Png", JPEG="Jpeg", WEBP="WebP", BMP="Bmp", DIB="Bmp", TIFF="Tiff", GIF="Gif")
 
 
 class PictureError(ValueError):
@@ -67,6 +70,8 @@ def read_picture(source: Any) -> Pixels:
 def _decode(data: bytes) -> np.ndarray:
     from PIL import Image
 
+    for name in {*_FORMATS} - {*Image.OPEN}:  # Pillow knows a format only once its plugin is imported
+        importlib.import_module(f"PIL.{_FORMATS[name]}ImagePlugin")
     if not data:
         raise PictureError("the picture has 0 bytes: send a PNG or JPEG file")
     head = data[:256].lstrip().lower()
@@ -80,7 +85,7 @@ def _decode(data: bytes) -> np.ndarray:
         if head.startswith(magic):
             raise PictureError(f"this is a {name} file, not pixels: export it as PNG and send that")
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF"))
+        image = Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
         _check_size(*image.size, limit=MOST_PIXELS * (2 if image.format in ("JPEG", "MPO") else 1))
         return _from_pil(image)
     except PictureError:
@@ -216,7 +221,7 @@ def _ring(grey: np.ndarray) -> np.ndarray:
     return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
 
 
-def _grey(picture: np.ndarray) -> UInt8[np.ndarray, "height width"]:
+def _grey(picture: np.ndarray) -> UInt8[np.ndarray, "_ _"]:
     """The mixture of the colours in which the ink stands out most."""
     if picture.ndim == 2:
         return picture
@@ -293,7 +298,7 @@ def _photographed(grey: np.ndarray) -> Ink:
 def _above_noise(strokes: Ink) -> tuple[Ink, float]:
     """Strokes less what paper alone shows, and the level above which they are hardly noise."""
     # At least a quarter of any picture is paper, so its low percentiles tell the paper's mean and spread.
-    low, middle = np.percentile(strokes.ravel()[:: max(1, strokes.size // 20000)], (5, 20))
+    low, middle = np.percentile(strokes.ravel()[:: max(1, strokes.size // 20000)], (5, 20)).tolist()
     spread = (middle - low) / 0.8
     return np.maximum(strokes - (middle + 0.84 * spread), 0), max(
         min(4 * float(spread), 0.3 * float(strokes.max())), LEAST_CONTRAST
