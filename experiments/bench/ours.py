@@ -27,8 +27,8 @@ ADAM = TrainingConfig("adam", 1e-3, "constant", warmup=0.0, weight_decay=0.0, la
 MUON = TrainingConfig("muon", 0.05, weight_decay=0.01)
 MILD = AugmentConfig(rotation=9.0, shift=1.5, zoom=0.09, shear=0.07)
 SPRINTS = {  # one recipe a mark: its steps of 64, and its config; the average remembers a tenth of the run
-    0.985: (190, Config("sprint-98.5", training=replace(MUON, ema=0.947))),
-    0.99: (440, Config("sprint-99.0", training=replace(MUON, ema=0.977))),
+    0.985: (140, Config("sprint-98.5", training=replace(MUON, ema=0.929))),
+    0.99: (270, Config("sprint-99.0", training=replace(MUON, ema=0.963))),
     0.995: (1900, Config("sprint-99.5", augment=MILD, training=replace(MUON, learning_rate=0.1, ema=0.991))),
 }
 
