@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from digitjax.canonical import PictureError, canonical
+from digitjax.canonical import canonical
 from digitjax.errors import DigitjaxError
+from digitjax.pixels import PictureError
 
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

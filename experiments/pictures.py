@@ -1,7 +1,7 @@
 """Test pictures by seed: what phones, scanners and mice make of a digit, and what is no digit at all.
 
 A family is a function of (generator, subject). A subject is a 28x28 digit, whose strokes are borrowed, or a label,
-which is written anew along a pen path of ours. A picture is anything `canonical.read_picture` takes: arrays, or bytes
+which is written anew along a pen path of ours. A picture is anything `pixels.read_picture` takes: arrays, or bytes
 where a file format has its say. Nothing here is trained on, and nothing is shared with `augment.py`: this is the
 yardstick.
 """

@@ -33,7 +33,8 @@ def main() -> None:
     from sklearn.datasets import load_digits
 
     from digitjax import checkpoint
-    from digitjax.canonical import canonical, read_picture
+    from digitjax.canonical import canonical
+    from digitjax.pixels import read_picture
     from digitjax.predict import Predictor
     from experiments.pictures import NOT_A_DIGIT, families, sample
 

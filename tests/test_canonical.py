@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from digitjax.canonical import PictureError, canonical
+from digitjax.canonical import canonical
+from digitjax.pixels import PictureError
 
 
 def page(digit: np.ndarray, zoom: int = 6, size: int = 300, left: int = 70, top: int = 50) -> np.ndarray:

@@ -1,0 +1,181 @@
+"""Any picture -> pixels, the right way up: files of many formats, PIL images, arrays."""
+
+import contextlib
+import importlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+Pixels = UInt8[np.ndarray, "_ _"] | UInt8[np.ndarray, "_ _ 3"]
+"""Grey [height, width] or RGB [height, width, 3]."""
+
+MOST_PIXELS = 25_000_000  # of a picture that must be decoded whole; a JPEG, decoded small, may have twice as many
+LONGEST_SIDE = 1600  # a JPEG is decoded to at least this, in steps of a half
+
+_FORMATS = dict(PNG="Png", JPEG="Jpeg", WEBP="WebP", BMP="Bmp", DIB="Bmp", TIFF="Tiff", GIF="Gif")
+
+
+class PictureError(ValueError):
+    """What is wrong with the picture, with the value that is, and what to send instead."""
+
+
+def read_picture(source: Any) -> Pixels:
+    """Pixels of a path, of a file's bytes, of a PIL image or of an array, the right way up.
+
+    Arrays are H x W, H x W x 1, x 3 (RGB) or x 4 (RGBA): booleans, integers up to 255 (or 65535 as uint16), or floats
+    from 0 to 1 or to 255. A large JPEG comes back reduced.
+
+    Raises:
+      PictureError: the picture is bad; nothing else is raised.
+    """
+    if isinstance(source, np.ndarray):
+        return _checked(_from_array(source))
+    if isinstance(source, str | os.PathLike):
+        try:
+            source = Path(source).read_bytes()
+        except OSError as error:
+            raise PictureError(
+                f"{os.fspath(source)} cannot be read ({error.strerror}): give the path of a picture file"
+            ) from error
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        return _checked(_from_pil(source))
+    if not isinstance(source, bytes | bytearray | memoryview):
+        raise PictureError(
+            f"{type(source).__name__} is no picture: give a path, a file's bytes, a PIL image or an array"
+        )
+    return _checked(_decode(bytes(source)))
+
+
+def _decode(data: bytes) -> np.ndarray:
+    from PIL import Image
+
+    for name in {*_FORMATS} - {*Image.OPEN}:  # Pillow knows a format only once its plugin is imported
+        importlib.import_module(f"PIL.{_FORMATS[name]}ImagePlugin")
+    if not data:
+        raise PictureError("the picture has 0 bytes: send a PNG or JPEG file")
+    head = data[:256].lstrip().lower()
+    for magic, name in (
+        (b"%pdf", "PDF"),
+        (b"<svg", "SVG"),
+        (b"<?xml", "XML or SVG"),
+        (b"<!doctype", "web page"),
+        (b"<html", "web page"),
+    ):
+        if head.startswith(magic):
+            raise PictureError(f"this is a {name} file, not pixels: export it as PNG and send that")
+    try:
+        image = Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
+        _check_size(*image.size, limit=MOST_PIXELS * (2 if image.format in ("JPEG", "MPO") else 1))
+        return _from_pil(image)
+    except PictureError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        start = bytes(data[:12])
+        raise PictureError(
+            f"not a picture (it starts with {start!r}): send PNG, JPEG, WebP, BMP, TIFF or GIF"
+        ) from error
+    # Pillow's decoders raise whatever they stumble on: OSError, ValueError, SyntaxError, struct.error, bomb errors ...
+    except (Exception, Warning) as error:
+        raise PictureError(
+            f"the picture is damaged ({type(error).__name__}: {str(error)[:100]}): save it anew as PNG or JPEG"
+        ) from error
+
+
+def _check_size(width: int, height: int, limit: int = MOST_PIXELS) -> None:
+    if width * height > limit:
+        raise PictureError(
+            f"the picture has {width} x {height} pixels, the limit is {limit // 10**6} million: scale it down, "
+            "1000 pixels a side are plenty"
+        )
+    if min(width, height) < 3 or max(width, height) < 6 or max(width, height) > 50 * min(width, height):
+        raise PictureError(
+            f"the picture is {width} x {height} pixels, too small or too narrow for a digit: "
+            "send at least 8 x 8, better 28 x 28 or more"
+        )
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    _check_size(pixels.shape[1], pixels.shape[0], 2 * MOST_PIXELS)
+    return np.ascontiguousarray(pixels)
+
+
+def _from_pil(image: Any) -> np.ndarray:
+    """Pixels, H x W or H x W x 3, after EXIF orientation, with transparency laid on what shows it."""
+    from PIL import ImageOps
+
+    scale = max(image.size) // LONGEST_SIDE
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+    image.load()
+    # A broken EXIF block must not cost the picture.
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    mode = image.mode
+    if mode.startswith("I;16") or mode in ("I", "F"):
+        array = np.asarray(image)
+        pixels = _from_array(array if array.dtype == np.uint16 else np.maximum(array, 0))
+    elif mode in ("L", "RGB"):
+        pixels = np.asarray(image)
+    elif mode == "1":
+        pixels = np.asarray(image).astype(np.uint8) * 255
+    elif "transparency" in image.info or mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        pixels = _without_alpha(np.asarray(image.convert("RGBA")))
+    else:
+        pixels = np.asarray(image.convert("RGB"))
+    return pixels
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    """uint8 pixels of an array, H x W or H x W x 3."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or not array.size:
+        raise PictureError(
+            f"an array of shape {array.shape} is no picture: "
+            "send height x width, or height x width x 3 or 4 with colours last"
+        )
+    kind = array.dtype.kind
+    if kind not in "buif":
+        raise PictureError(f"an array of {array.dtype} is no picture: send uint8")
+    if kind == "f" and not np.isfinite(array).all():
+        raise PictureError("the array has NaN or infinite values: send finite numbers from 0 to 1 or from 0 to 255")
+    if array.dtype != np.uint8:
+        low, high = float(array.min()), float(array.max())
+        if low < 0 or high > 65535 or (kind == "f" and high > 255):
+            raise PictureError(
+                f"the array's values run from {low:g} to {high:g}: send 0 to 1 as floats, 0 to 255, or uint16"
+            )
+        # The bits that are in use: scikit-learn's digits have 4 (up to 16), cameras store 12 into 16.
+        top = next(
+            top for top in (1, 16, 255, 4095, 65535) if high <= top and not (top == 255 and array.dtype == np.uint16)
+        )
+        array = np.round(array.astype(np.float32) * (255 / top)).astype(np.uint8)
+    elif array.max() <= 1:  # a mask
+        array = array * np.uint8(255)
+    return _without_alpha(array) if array.ndim == 3 and array.shape[2] == 4 else array
+
+
+def _without_alpha(rgba: np.ndarray) -> np.ndarray:
+    """Lay the visible on a ground that shows it: strokes of one tone on their opposite, a page on its own paper."""
+    colour, alpha = rgba[..., :3], rgba[..., 3]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(colour)
+    grey = cv2.cvtColor(rgba, cv2.COLOR_RGB2GRAY)
+    tones = grey[alpha > 127]
+    if not tones.size:
+        return np.zeros(alpha.shape, np.uint8)
+    darkest, middle, brightest = np.percentile(tones[:: max(1, tones.size // 5000)], (5, 50, 95))
+    if brightest - darkest < 80:
+        below = 0 if middle > 127 else 255
+        above: np.ndarray = grey.astype(np.uint16)
+        weight = alpha.astype(np.uint16)
+    else:
+        below, above, weight = int(middle), colour.astype(np.uint16), alpha[..., None].astype(np.uint16)
+    return ((above * weight + below * (255 - weight) + 127) // 255).astype(np.uint8)
