@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from digitjax.canonical import canonical
 from digitjax.errors import DigitjaxError
-from digitjax.pixels import PictureError
 
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -92,6 +90,10 @@ def from_npz(path: Path) -> Source:
 
 def from_class_folders(folder: Path) -> Source:
     """A folder with one sub-folder a class, named by its digit; pictures of any size and kind."""
+    # OpenCV comes with them, and takes a while.
+    from digitjax.canonical import canonical
+    from digitjax.pixels import PictureError
+
     classes = sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
     strange = [item.name for item in classes if item.name not in set("0123456789")]
     if strange or not classes:
