@@ -118,8 +118,8 @@ def predict(args: argparse.Namespace) -> dict[str, object]:
 
 
 def growth(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of an epoch over copies of 15,000 digits, compilation apart, and the most memory ever held."""
-    part = data.load(args.mnist).train.take(np.arange(15_000))
+    """Seconds of an epoch over copies of 7,500 digits, compilation apart, and the most memory ever held."""
+    part = data.load(args.mnist).train.take(np.arange(7_500))
     copies = data.Dataset(np.tile(part.images, (args.copies, 1, 1)), np.tile(part.labels, args.copies))
     network = NETWORKS["default"]
     network = replace(network, widths=tuple(args.width * width for width in network.widths))
