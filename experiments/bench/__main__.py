@@ -59,11 +59,9 @@ class Bench:
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         if "mark" in options or "started" in options:
             command += ["--started", str(time.time())]
-        pin = (lambda: os.sched_setaffinity(0, range(cores))) if cores else None
-        done = subprocess.run(
-            command, capture_output=True, text=True, cwd=ROOT,
-            env=os.environ | dict(settings), preexec_fn=pin, check=False,
-        )  # fmt: skip
+        pin = ["taskset", "--cpu-list", f"0-{cores - 1}"] if cores else []
+        environment = os.environ | dict(settings)
+        done = subprocess.run([*pin, *command], capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             print(f"  {' '.join(command[1:4])} failed: {reason}", file=sys.stderr)

@@ -13,7 +13,8 @@ from typing import Any, cast
 IMPORTING = time.perf_counter()
 from digitjax import mesh  # noqa: E402
 
-mesh.prepare(training=sys.argv[1:2] != ["predict"])
+if __name__ == "__main__":
+    mesh.prepare(training=sys.argv[1:2] != ["predict"])
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
