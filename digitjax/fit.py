@@ -64,6 +64,7 @@ def fit(
     Raises:
       DigitjaxError: the loss is no longer a number, or a checkpoint cannot be read or written.
     """
+    started = time.perf_counter()
     steps_per_epoch = len(epoch_batches(config.seed, 0, len(splits.train.labels), config.batch_size))
     total_steps = steps_per_epoch * config.epochs
     state, history = train.create_state(config, total_steps), []
@@ -75,7 +76,7 @@ def fit(
     dataset, compiled = jax.device_put(splits.train), config.compiled_part()
 
     while len(history) < config.epochs and not stopping.should_stop:
-        started, epoch = time.perf_counter(), len(history)
+        epoch = len(history)
         batches = epoch_batches(config.seed, epoch, len(splits.train.labels), config.batch_size)
         state, results = run_epoch(compiled, total_steps, state, dataset, batches, track)
         seconds = time.perf_counter() - started
@@ -104,6 +105,7 @@ def fit(
                 checkpoint.save_best(run, weights, epoch + 1)
             checkpoint.save_last(run, state, history)
         on_epoch(row)
+        started = time.perf_counter()
 
     losses = [row["validation_loss"] for row in history]
     return Trained(best, history, int(np.argmin(losses)) + 1)

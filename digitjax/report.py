@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import resource
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -99,6 +100,7 @@ def provenance(config: Config, splits: Splits, trained: Trained) -> dict[str, An
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "device": f"{device.platform}: {device.device_kind}",
         "machine": f"{platform.system()} {platform.machine()}",
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "wall_seconds": round(sum(row["seconds"] for row in trained.history), 2),
     }
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Bench:
                     print(f"  {name}: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()), file=sys.stderr)
         return {name: found for name, found in rows.items() if found}
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Iterator[dict[str, Any]]:
         """images/s of one training step; each side's batch is the best of three on the first network."""
         found, best = {}, {}
         for network in ("reference_same", "reference"):
@@ -106,9 +106,9 @@ class Bench:
                     running[name] = lambda _, side=side, batch=best[name]: side(batch)
             rows = self.interleaved(running)
             found[network] = {name: {"batch": best[name], "rows": rows[name]} for name in rows}
-        return found
+            yield found
 
-    def accuracy(self) -> dict[str, Any]:
+    def accuracy(self) -> Iterator[dict[str, Any]]:
         """Seconds to 98.5, 99.0 and 99.5 % on validation, a seed a round."""
         found = {}
         for mark, (steps, config) in SPRINTS.items():
@@ -131,9 +131,9 @@ class Bench:
                         "keras", "example", backend="tensorflow", mark=mark, seed=seed
                     )
             found[f"{100 * mark:.1f}"] = self.interleaved(sides)
-        return found
+            yield found
 
-    def prediction(self) -> dict[str, Any]:
+    def prediction(self) -> Iterator[dict[str, Any]]:
         """The same weights everywhere: microseconds for one picture, pictures a second in batches of 256."""
         weights = self.folder / "weights.npz"
         self.ours("weights", weights=weights)
@@ -156,15 +156,15 @@ class Bench:
             for row in (row for side in rows.values() for row in side):
                 row.pop("logits", None)
             found[str(cores)] = rows
-        return found
+            yield found
 
-    def growth(self) -> dict[str, Any]:
+    def growth(self) -> Iterator[dict[str, Any]]:
         """Seconds of an epoch and memory for x1, x4 and x16 the images, and for wider networks."""
         images = {f"x{copies}": lambda _, copies=copies: self.ours("growth", copies=copies) for copies in (1, 4, 16)}
         widths = {f"x{width}": lambda _, width=width: self.ours("growth", width=width) for width in (1, 2, 4)}
-        return {"images": self.interleaved(images), "width": self.interleaved(widths, max(1, self.rounds // 2))}
+        yield {"images": self.interleaved(images), "width": self.interleaved(widths, max(1, self.rounds // 2))}
 
-    def startup(self) -> dict[str, Any]:
+    def startup(self) -> Iterator[dict[str, Any]]:
         """Seconds from process start to the first step of the default recipe, with an empty cache and a filled one."""
         self.ours("startup", started=0)
         sides = {
@@ -174,7 +174,7 @@ class Bench:
             "import digitjax": lambda _: _seconds("import digitjax, digitjax.fit"),
             "digitjax --help": lambda _: _seconds("from digitjax.__main__ import main; main(['--help'])"),
         }
-        return self.interleaved(sides)
+        yield self.interleaved(sides)
 
 
 def _seconds(code: str) -> dict[str, float]:
@@ -327,13 +327,19 @@ def main() -> None:
         bench = Bench(Path(folder), args.data, 1 if args.quick else args.rounds, args.quick)
         for part in args.parts:
             print(f"{part}:", file=sys.stderr)
-            found[part] = {"machine": machine(), "rounds": bench.rounds, "found": getattr(bench, part)()}
+            for measured in getattr(bench, part)():
+                found[part] = {"machine": machine(), "rounds": bench.rounds, "found": measured}
+                if not args.quick:
+                    keep(results, found)
             print(TABLES[part](found[part]["found"]))
-            if not args.quick:
-                results.write_text(json.dumps(found, indent=1) + "\n")
-                texts = [TABLES[name](found[name]["found"]) for name in TABLES if name in found]
-                machines = sorted({found[name]["machine"] for name in found})
-                fill_readme("bench", "\n\n".join([*texts, *machines]))
+
+
+def keep(results: Path, found: Mapping[str, Any]) -> None:
+    """Writes what is known so far, so that an interrupted bench loses only what it was at."""
+    results.write_text(json.dumps(found, indent=1) + "\n")
+    texts = [TABLES[name](found[name]["found"]) for name in TABLES if name in found]
+    machines = sorted({found[name]["machine"] for name in found})
+    fill_readme("bench", "\n\n".join([*texts, *machines]))
 
 
 if __name__ == "__main__":
