@@ -171,7 +171,8 @@ class Bench:
             "empty cache": lambda _: self.ours("startup", True, started=0),
             "filled cache": lambda _: self.ours("startup", started=0),
             "import jax": lambda _: _seconds("import jax"),
-            "import digitjax": lambda _: _seconds("import digitjax, digitjax.fit"),
+            "import digitjax": lambda _: _seconds("import digitjax"),
+            "import digitjax.fit, with JAX, Flax and Optax": lambda _: _seconds("import digitjax.fit"),
             "digitjax --help": lambda _: _seconds("from digitjax.__main__ import main; main(['--help'])"),
         }
         yield self.interleaved(sides)
