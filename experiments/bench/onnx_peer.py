@@ -3,11 +3,11 @@
 import argparse
 import json
 import os
-import time
 
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from timing import predictions
 
 
 def build(weights: dict[str, np.ndarray]) -> bytes:
@@ -63,20 +63,7 @@ def predict(args) -> dict:
     def run(batch):
         return session.run(None, {"image": batch})[0]
 
-    one, many = images[:1], images[:256]
-    for batch in (one, many) * 20:
-        run(batch)
-    return {
-        "latency_us": 1e6 * float(np.median([clock(lambda: run(one)) for _ in range(2000)])),
-        "images_per_second": 256 / float(np.median([clock(lambda: run(many)) for _ in range(100)])),
-        "logits": run(images[:8]).tolist(),
-    }
-
-
-def clock(f) -> float:
-    started = time.perf_counter()
-    f()
-    return time.perf_counter() - started
+    return predictions(run, images)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ import numpy as np  # noqa: E402
 from digitjax import data, metrics, model, train  # noqa: E402
 from digitjax.config import NETWORKS, AugmentConfig, Config, TrainingConfig  # noqa: E402
 from digitjax.predict import Predictor  # noqa: E402
+from experiments.bench.timing import clock, predictions  # noqa: E402
 
 IMPORTED = time.perf_counter()
 ADAM = TrainingConfig("adam", 1e-3, "constant", warmup=0.0, weight_decay=0.0, label_smoothing=0.0, ema=0.0)
@@ -108,14 +109,7 @@ def predict(args: argparse.Namespace) -> dict[str, object]:
             params.setdefault(layer, {})[leaf] = weights[name]
     run = Predictor(config, {"params": params, "batch_stats": {}}).logits
     images = data.load(args.mnist).test.images
-    one, many = images[:1], images[:256]
-    for batch in (one, many) * 20:
-        run(batch)
-    return {
-        "latency_us": 1e6 * float(np.median([clock(lambda: run(one)) for _ in range(2000)])),
-        "images_per_second": 256 / float(np.median([clock(lambda: run(many)) for _ in range(100)])),
-        "logits": run(images[:8]).tolist(),
-    }
+    return predictions(run, images)
 
 
 def growth(args: argparse.Namespace) -> dict[str, float]:
@@ -155,12 +149,6 @@ def weights(args: argparse.Namespace) -> dict[str, object]:
     arrays = {f"{layer}/{leaf}": np.asarray(a) for layer, leaves in state.params.items() for leaf, a in leaves.items()}
     np.savez(args.weights, **cast(Any, arrays))
     return {"parameters": sum(a.size for a in arrays.values())}
-
-
-def clock(f: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    f()
-    return time.perf_counter() - started
 
 
 TASKS = {f.__name__: f for f in (step, accuracy, predict, growth, startup, weights)}

@@ -6,6 +6,7 @@ import time
 
 IMPORTING = time.perf_counter()
 import numpy as np  # noqa: E402
+from timing import clock  # noqa: E402
 from tinygrad import Tensor, TinyJit, nn  # noqa: E402
 
 IMPORTED = time.perf_counter()
@@ -46,12 +47,6 @@ def step(args) -> dict:
     count = 2560 // args.batch
     rate = count * args.batch / float(np.median([clock(lambda: run(count)) for _ in range(3)]))
     return {"images_per_second": rate, "compile_seconds": compile_seconds}
-
-
-def clock(f) -> float:
-    started = time.perf_counter()
-    f()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

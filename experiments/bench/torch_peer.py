@@ -10,6 +10,7 @@ IMPORTING = time.perf_counter()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from timing import clock, predictions  # noqa: E402
 from torch import nn  # noqa: E402
 
 IMPORTED = time.perf_counter()
@@ -209,20 +210,7 @@ def predict(args) -> dict:
         x = torch.from_numpy(batch)[:, None].to(torch.float32) * (1 / 255)
         return net(x.contiguous(memory_format=torch.channels_last)).numpy()
 
-    one, many = images[:1], images[:256]
-    for batch in (one, many) * 20:
-        run(batch)
-    return {
-        "latency_us": 1e6 * float(np.median([clock(lambda: run(one)) for _ in range(2000)])),
-        "images_per_second": 256 / float(np.median([clock(lambda: run(many)) for _ in range(100)])),
-        "logits": run(images[:8]).tolist(),
-    }
-
-
-def clock(f) -> float:
-    started = time.perf_counter()
-    f()
-    return time.perf_counter() - started
+    return predictions(run, images)
 
 
 TASKS = {f.__name__: f for f in (step, example, recipe, predict)}
