@@ -19,6 +19,8 @@ from digitjax.config import NETWORKS, RECIPES, Config, named
 from digitjax.errors import DigitjaxError, UsageError
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+SHOWN = 40
+"""Pictures on a sheet of `predict --show`: the first ones."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,24 @@ class Train(Common):
 class Evaluate(Common):
     """Score a trained model on its test part, or on other data."""
 
-    model: Path = Path("outputs")
-    """The run folder to load."""
+    model: str = ""
+    """A run folder, a model file, or pretrained; the run in outputs if not given, or else pretrained."""
     data: str = ""
     """Data to score, as for train; the test part of the data that the run was trained on if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Common):
+    """Read the digit in each picture; a folder or a pattern such as 'scans/*.png' stands for its pictures."""
+
+    files: tuple[str, ...]
+    """Pictures, folders of pictures, or patterns."""
+    model: str = "pretrained"
+    """A run folder, a model file, or pretrained."""
+    csv: Path | None = None
+    """Write the answers to this new file."""
+    show: Path | None = None
+    """Write a sheet to this new PNG: each picture, what the network saw of it, and the ten probabilities."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ class Doctor(Common):
 
 
 def run_train(args: Train) -> int:
-    from digitjax import checkpoint, data, fit, report
+    from digitjax import artifact, checkpoint, data, fit, report
 
     config, run = args.config, args.run_dir
     if not args.fresh and checkpoint.standing(run, config) == "finished":
@@ -84,8 +100,9 @@ def run_train(args: Train) -> int:
     with checkpoint.open_run(run, config, args.fresh) as progress:
         if progress == "unfinished":
             _tell(f"resuming the run in {run}")
-        with _progress(config, len(splits.train.labels)) as (track, on_epoch):
-            trained = fit.fit(config, splits, run, on_epoch, track)
+        initial = artifact.read(config.initial).variables if config.initial else None
+        with _progress(config, fit.examples(config, splits)) as (track, on_epoch):
+            trained = fit.fit(config, splits, run, on_epoch, track, initial)
         figures = report.finish(run, config, splits, trained)
     return _answer(args, figures, _result(figures, run))
 
@@ -102,20 +119,56 @@ def _result(figures: Mapping[str, Any], run: Path) -> str:
 
 
 def run_evaluate(args: Evaluate) -> int:
-    from digitjax import checkpoint, data, report
+    from digitjax import artifact, data, report
 
-    config = checkpoint.read_config(args.model)
-    variables = checkpoint.restore_best(args.model)
+    found = artifact.read(args.model or ("outputs" if (Path("outputs") / artifact.MODEL).exists() else "pretrained"))
+    if not args.model:
+        _tell(f"model {found.name}")
+    config = found.config
     splits = data.load(args.data or config.data, config.validation_share if not args.data else 0.0)
     if splits.note:
         _tell(splits.note)
     whole = args.data and not splits.official
     part = "all of it" if whole else "test" if splits.official else "held-back part (not an official test set)"
     name = f"{splits.name}, {part}"
-    if whole and splits.checksum == checkpoint.data_checksum(args.model):
+    if whole and splits.checksum == found.card["provenance"]["data_checksum"]:
         name += ", which holds what this model was trained on"
-    figures = report.evaluation(config.model, variables, splits.everything() if whole else splits.test, name)
+    figures = report.evaluation(found, splits.everything() if whole else splits.test, name)
     return _answer(args, figures, report.as_text(figures))
+
+
+def run_predict(args: Predict) -> int:
+    from digitjax import files, predict
+
+    _require_new(args.csv, args.show)
+    named_files = files.named(args.files)
+    answers = files.predict(predict.load(args.model), named_files)
+    if args.csv:
+        files.write_csv(args.csv, answers)
+    if args.show:
+        from digitjax import plots
+        from digitjax.pixels import read_picture
+
+        shown = [
+            (file.name, read_picture(file), prediction, seen)
+            for file, prediction, seen, _ in answers[:SHOWN]
+            if prediction and seen is not None
+        ]
+        plots.save(plots.predictions(shown), args.show)
+    lines = []
+    for file, prediction, _, error in answers:
+        if prediction:
+            lines.append(f"{file}: {prediction.digit}  {100 * prediction.confidence:.1f} %  {prediction.verdict}")
+        else:
+            _tell(f"digitjax: {file}: {error}")
+    _answer(args, {"predictions": [answer.document() for answer in answers]}, "\n".join(lines))
+    return DONE if len(lines) == len(answers) else FAILED
+
+
+def _require_new(*outputs: Path | None) -> None:
+    for file in outputs:
+        if file and file.exists():
+            raise UsageError(f"{file} is there already: name a new file, or remove it")
 
 
 def run_summary(args: Summary) -> int:
@@ -151,6 +204,7 @@ def run_doctor(args: Doctor) -> int:
 COMMANDS: Mapping[str, tuple[type[Common], Callable[[Any], int]]] = {
     "train": (Train, run_train),
     "evaluate": (Evaluate, run_evaluate),
+    "predict": (Predict, run_predict),
     "summary": (Summary, run_summary),
     "data": (Data, run_data),
     "doctor": (Doctor, run_doctor),
@@ -169,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.debug:
             # Orbax logs a traceback of each error that it also raises.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
-        if told := mesh.prepare():
+        if told := mesh.prepare(training=kind is Train):
             _tell(told)
         return run(args)
     except (Exception, KeyboardInterrupt) as error:
@@ -208,22 +262,28 @@ def _overview() -> str:
 def _parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
     import tyro
 
-    default = kind()
-    if isinstance(default, Train):
-        config = named("recipe", _value_of("--recipe", words) or default.config.recipe, RECIPES)
-        network = _value_of("--network", words)
+    defaults: dict[str, Any] = {}
+    if kind is Train:
+        start, network = _value_of("--from", words) or "", _value_of("--network", words)
+        recipe = _value_of("--recipe", words) or ("finetune" if start else Config.recipe)
+        config = dataclasses.replace(named("recipe", recipe, RECIPES), initial=start)
+        if start:
+            from digitjax import artifact
+
+            config = dataclasses.replace(config, model=artifact.read(start).config.model)
+            words = [re.sub("^--from(?==|$)", "--initial", word) for word in words]
         if network is not None:
             config = dataclasses.replace(config, model=named("network", network, NETWORKS))
-        default = dataclasses.replace(default, config=config)
+        defaults = {"default": Train(config=config)}
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
                 kind,
                 prog=f"digitjax {command}",
-                default=default,
                 args=words,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
+                **defaults,
             )
     except SystemExit as end:
         if not end.code:

@@ -1,5 +1,7 @@
 """Random changes to a batch of training images, on the device, from one key. Labels never move."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,21 +11,32 @@ from digitjax.config import AugmentConfig
 
 Matrices = Float32[Array | np.ndarray, "batch 2 3"]
 """Where each pixel of the result comes from: source (row, column) = matrix @ (row, column, 1), about the centre."""
+Bend = Float32[Array | np.ndarray, "2 batch 28 28"]
+"""How much further off each pixel's source lies, in pixels: down, then right."""
 _CENTRE = 13.5
 
 
 def augment(
     config: AugmentConfig, images: UInt8[Array | np.ndarray, "batch 28 28"], key: Array
 ) -> Float32[Array, "batch 28 28"]:
-    """Changes every image by its own draw, in a camera's order: the paper moves, then light and noise fall on it."""
-    keys = iter(jax.random.split(key, 6))
-    warped = warp(images, random_matrices(config, len(images), next(keys))) if _moves(config) else images
-    changed = jnp.asarray(warped, jnp.float32)
-    for name, change in _LIGHT.items():
-        change_key = next(keys)
-        if getattr(config, name):
-            changed = change(getattr(config, name), changed, change_key)
-    return changed
+    """Changes every image by its own draw, in a camera's order: pen, then paper, then the light and noise upon it."""
+    keys = dict(zip(("warp", "elastic", "light", *_PEN, *_LIGHT), jax.random.split(key, 3 + len(_PEN) + len(_LIGHT))))
+    changed = jnp.asarray(images, jnp.float32)
+    if _moves(config):
+        bend = random_bend(config.elastic, len(images), keys["elastic"]) if config.elastic else None
+        changed = warp(images, random_matrices(config, len(images), keys["warp"]), bend)
+
+    def under(changes: Mapping[str, Callable[[float, Array, Array], Array]], pictures: Array) -> Array:
+        for name, change in changes.items():
+            if getattr(config, name):
+                pictures = change(getattr(config, name), pictures, keys[name])
+        return pictures
+
+    drawn = under(_PEN, changed)
+    lit = under(_LIGHT, drawn)
+    if lit is drawn or config.light == 1:
+        return lit
+    return jnp.where(jax.random.uniform(keys["light"], (len(images), 1, 1)) < config.light, lit, drawn)
 
 
 def random_matrices(config: AugmentConfig, batch: int, key: Array) -> Matrices:
@@ -37,8 +50,18 @@ def random_matrices(config: AugmentConfig, batch: int, key: Array) -> Matrices:
     return jnp.stack([rows, columns]).transpose(2, 0, 1)
 
 
-def warp(images: UInt8[Array | np.ndarray, "batch 28 28"], matrices: Matrices) -> Float32[Array, "batch 28 28"]:
-    """Resamples each image through its matrix, bilinearly; outside of the image there is ground (0)."""
+def random_bend(strength: float, batch: int, key: Array) -> Bend:
+    """A smooth field: normal draws at 5 x 5 places, spread by bells of that spacing."""
+    places = jnp.linspace(0, 27, 5)
+    bells = jnp.exp(-(((jnp.arange(28)[:, None] - places) / 6.75) ** 2))
+    bells /= jnp.sqrt((bells**2).sum(1, keepdims=True))
+    return strength * jnp.einsum("pi,abij,qj->abpq", bells, jax.random.normal(key, (2, batch, 5, 5)), bells)
+
+
+def warp(
+    images: UInt8[Array | np.ndarray, "batch 28 28"], matrices: Matrices, bend: Bend | None = None
+) -> Float32[Array, "batch 28 28"]:
+    """Resamples each image through its matrix and bend, bilinearly; outside of the image there is ground (0)."""
     batch, matrices = len(images), jnp.asarray(matrices)
     grid = jnp.arange(28, dtype=jnp.float32) - _CENTRE
     rows, columns = jnp.repeat(grid, 28)[None], jnp.tile(grid, 28)[None]
@@ -46,6 +69,7 @@ def warp(images: UInt8[Array | np.ndarray, "batch 28 28"], matrices: Matrices) -
     def source(axis: int) -> tuple[Array, Array]:
         line = matrices[:, axis]
         at = line[:, :1] * rows + line[:, 1:2] * columns + line[:, 2:] + _CENTRE
+        at = at if bend is None else at + bend[axis].reshape(batch, -1)
         whole = jnp.floor(at)
         # Everything further out than a pixel reads the same ground, found in the padding.
         return jnp.clip(whole.astype(jnp.int32) + 2, 0, 30), at - whole
@@ -64,7 +88,25 @@ def warp(images: UInt8[Array | np.ndarray, "batch 28 28"], matrices: Matrices) -
 
 
 def _moves(config: AugmentConfig) -> bool:
-    return bool(config.rotation or config.shift or config.zoom or config.shear)
+    return bool(config.rotation or config.shift or config.zoom or config.shear or config.elastic)
+
+
+def _neighbours(images: Array, choose: Callable[[Array, Array], Array]) -> Array:
+    """The most or the least of each pixel and the four beside it."""
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1)))
+    across = choose(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
+    return choose(images, choose(across, choose(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])))
+
+
+def _stroke(strength: float, images: Array, key: Array) -> Array:
+    amount = strength * jax.random.uniform(key, (len(images), 1, 1), minval=-1)
+    thick, thin = _neighbours(images, jnp.maximum), _neighbours(images, jnp.minimum)
+    return images + jnp.abs(amount) * (jnp.where(amount > 0, thick, thin) - images)
+
+
+def _outline(chance: float, images: Array, key: Array) -> Array:
+    edges = jnp.minimum(2 * (_neighbours(images, jnp.maximum) - images), 255)
+    return jnp.where(jax.random.uniform(key, (len(images), 1, 1)) < chance, edges, images)
 
 
 def _contrast(strength: float, images: Array, key: Array) -> Array:
@@ -90,8 +132,10 @@ def _blur(strength: float, images: Array, key: Array) -> Array:
 
 def _noise(strength: float, images: Array, key: Array) -> Array:
     level_key, noise_key = jax.random.split(key)
-    level = 255 * strength * jax.random.uniform(level_key, (len(images), 1, 1))
-    return jnp.clip(images + level * jax.random.normal(noise_key, images.shape), 0, 255)
+    level, kind = jax.random.uniform(level_key, (2, len(images), 1, 1))
+    normal = jax.random.normal(noise_key, images.shape)
+    specks = jnp.where(jnp.abs(normal) > 2.5 - 1.5 * strength * level, jnp.where(normal > 0, 255.0, 0.0), images)
+    return jnp.where(kind < 0.5, specks, jnp.clip(images + 255 * strength * level * normal, 0, 255))
 
 
 def _erase(chance: float, images: Array, key: Array) -> Array:
@@ -103,4 +147,5 @@ def _erase(chance: float, images: Array, key: Array) -> Array:
     return jnp.where(on_line & (hit < chance), jnp.where(grey < 0.5, 0.0, 255.0), images)
 
 
+_PEN = {"outline": _outline, "stroke": _stroke}
 _LIGHT = {"erase": _erase, "contrast": _contrast, "background": _background, "blur": _blur, "noise": _noise}

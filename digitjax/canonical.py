@@ -49,7 +49,7 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
         closer = 3 * CLOSE_SIDE / max(crop.shape)
         again = ink(cv2.resize(crop, None, fx=closer, fy=closer, interpolation=cv2.INTER_AREA) if closer < 1 else crop)
         strokes = (_main_digit(again) or digit)[1]
-    return _fitted(strokes)
+    return fitted(strokes)
 
 
 def _in_place(left: int, top: int, wide: int, high: int) -> bool:
@@ -124,7 +124,7 @@ def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink] | None:
     )
 
 
-def _fitted(strokes: Ink) -> UInt8[np.ndarray, "28 28"]:
+def fitted(strokes: Ink) -> UInt8[np.ndarray, "28 28"]:
     """Scale the strokes to 20 pixels, as thick and as bright as MNIST's."""
     longest = max(strokes.shape)
     if longest > 40:

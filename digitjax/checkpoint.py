@@ -25,7 +25,7 @@ History = Sequence[Mapping[str, float | int]]
 Progress = Literal["new", "unfinished", "finished"]
 
 _CONFIG, _HISTORY, _FIGURES, _CHECKPOINTS = "config.json", "metrics.jsonl", "metrics.json", "checkpoints"
-_OURS = (_CONFIG, _HISTORY, _FIGURES, "metrics.txt", "provenance.json", "report.html")
+_OURS = (_CONFIG, _HISTORY, _FIGURES, "metrics.txt", "provenance.json", "report.html", "model.npz")
 
 
 class Last(NamedTuple):

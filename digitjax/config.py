@@ -97,12 +97,20 @@ class AugmentConfig:
     """Share of the size, in both directions apart."""
     shear: float = 0.0
     """Sideways pixels a pixel of height."""
+    elastic: float = 0.0
+    """Deviation, in pixels, of a smooth random displacement (Simard et al. 2003)."""
+    stroke: float = 0.0
+    """How far strokes are thickened or thinned: 1 is a pixel on both sides."""
+    outline: float = 0.0
+    """Chance that strokes become their outlines."""
+    light: float = 1.0
+    """Share of the pictures on which what follows falls; the others stay clean."""
     background: float = 0.0
     """Grey level added as an even light or a slope, as a share of white."""
     contrast: float = 0.0
     """Share of the contrast lost."""
     noise: float = 0.0
-    """Deviation of Gaussian noise, as a share of white."""
+    """Deviation of Gaussian noise, as a share of white; half of the pictures get specks as likely in its place."""
     blur: float = 0.0
     """Weight of the 3x3 mean mixed into the picture."""
     erase: float = 0.0
@@ -115,7 +123,9 @@ class AugmentConfig:
             _require(0 <= value <= most, name, value, f"from 0 to {most}")
 
 
-_LARGEST_CHANGE = dict(rotation=180, shift=28, zoom=0.9, shear=2, background=1, contrast=1, noise=1, blur=1, erase=1)
+_LARGEST_CHANGE = dict(rotation=180, shift=28, zoom=0.9, shear=2, elastic=5) | dict.fromkeys(
+    ("stroke", "outline", "light", "background", "contrast", "noise", "blur", "erase"), 1
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,8 @@ class TrainingConfig:
     """Share of each label spread over all classes."""
     ema: float = 0.998
     """Decay of the moving average of the weights, which is then what is evaluated and kept; 0 for none."""
+    outliers: float = 0.0
+    """Generated non-digits, as a share of the training pictures, to be like no class (Hendrycks et al. 2019)."""
     one_hot: bool = False
     """Feed labels as one-hot rows in place of integers: the same loss by another road."""
 
@@ -146,6 +158,7 @@ class TrainingConfig:
         _require(0 <= self.weight_decay <= 1, "weight_decay", self.weight_decay, "from 0 to 1")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "at least 0 and below 1")
         _require(0 <= self.ema < 1, "ema", self.ema, "at least 0 and below 1")
+        _require(0 <= self.outliers <= 1, "outliers", self.outliers, "from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -156,6 +169,8 @@ class Config:
     """The name of the recipe that the other fields started from."""
     data: str = "auto"
     """What to learn: auto, mnist, fashion_mnist, kmnist, emnist/digits, mnist5k, a folder or an .npz file."""
+    initial: str = ""
+    """Weights to start from: a run folder, a model file, or pretrained (also --from); fresh ones if not given."""
     seed: int = 0
     """Fixes the first weights, the order of the data, the augmentation and the dropout."""
     epochs: int = 9
@@ -180,13 +195,16 @@ class Config:
 
     def compiled_part(self) -> "Config":
         """This config with what no compiled program depends on at its default: runs that differ there share one."""
-        return dataclasses.replace(self, recipe="", data="", seed=0, epochs=1, patience=0, validation_share=0.0)
+        return dataclasses.replace(
+            self, recipe="", data="", initial="", seed=0, epochs=1, patience=0, validation_share=0.0
+        )
 
 
 NETWORKS: Mapping[str, ModelConfig] = {
     network.network: network
     for network in (
         ModelConfig(),
+        ModelConfig("reader", (24, 48, 112), (1, 2, 2)),
         ModelConfig("reference", (32, 64), (1, 1), "VALID", False, "flatten", hidden=64, dropout=0.5),
         ModelConfig("reference_same", (32, 64), (1, 1), "SAME", False, "flatten", hidden=64, dropout=0.5),
         ModelConfig("reference_225k", (32, 64), (1, 1), "VALID", False, "flatten", hidden=128, dropout=0.5),
@@ -195,6 +213,22 @@ NETWORKS: Mapping[str, ModelConfig] = {
 }
 
 _PLAIN = TrainingConfig("adam", 1e-3, "constant", warmup=0.0, weight_decay=0.0, label_smoothing=0.0, ema=0.0)
+
+_HARD = AugmentConfig(
+    rotation=18.0,
+    shift=2.5,
+    zoom=0.18,
+    shear=0.2,
+    elastic=1.0,
+    stroke=1.0,
+    outline=0.06,
+    light=0.5,
+    background=0.6,
+    contrast=0.6,
+    noise=0.25,
+    blur=1.0,
+    erase=0.5,
+)
 
 RECIPES: Mapping[str, Config] = {
     recipe.recipe: recipe
@@ -206,6 +240,14 @@ RECIPES: Mapping[str, Config] = {
             augment=AugmentConfig(rotation=9.0, shift=1.5, zoom=0.09, shear=0.07),
             training=TrainingConfig("muon", 0.1, weight_decay=0.01, ema=0.98),
         ),
+        Config(
+            "reader",
+            epochs=12,
+            model=NETWORKS["reader"],
+            augment=_HARD,
+            training=TrainingConfig(outliers=0.15),
+        ),
+        Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=1e-3, outliers=0.15)),
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),
     )
 }

@@ -51,8 +51,18 @@ class Stopping(NamedTuple):
         return 0 < self.patience <= self.epochs_since_best
 
 
+def examples(config: Config, splits: Splits) -> int:
+    """How many pictures an epoch has: the training part and the non-digits behind it."""
+    return len(splits.train.labels) + round(config.training.outliers * len(splits.train.labels))
+
+
 def fit(
-    config: Config, splits: Splits, run: Path | None = None, on_epoch: OnEpoch = lambda _: None, track: Track = iter
+    config: Config,
+    splits: Splits,
+    run: Path | None = None,
+    on_epoch: OnEpoch = lambda _: None,
+    track: Track = iter,
+    initial: Variables | None = None,
 ) -> Trained:
     """Trains to the end, from where the run folder stands.
 
@@ -60,24 +70,30 @@ def fit(
       run: the folder for checkpoints, opened by `checkpoint.open_run`; None to keep nothing on disk.
       on_epoch: is called after each epoch with its figures (the row of `metrics.jsonl`).
       track: wraps the batches of an epoch on their way to the device, for a progress bar.
+      initial: weights to start from, in place of fresh ones.
 
     Raises:
       DigitjaxError: the loss is no longer a number, or a checkpoint cannot be read or written.
     """
     started = time.perf_counter()
-    steps_per_epoch = len(epoch_batches(config.seed, 0, len(splits.train.labels), config.batch_size))
+    learnt = splits.train
+    if config.training.outliers:
+        from digitjax import outliers
+
+        learnt = outliers.joined(learnt, config.training.outliers, config.seed)
+    steps_per_epoch = len(epoch_batches(config.seed, 0, len(learnt.labels), config.batch_size))
     total_steps = steps_per_epoch * config.epochs
-    state, history = train.create_state(config, total_steps), []
+    state, history = train.create_state(config, total_steps, initial), []
     last = checkpoint.restore_last(run, jax.eval_shape(lambda: state)) if run else None
     if last:
         state, history = last.state, list(last.history)
     stopping = reduce(Stopping.observe, (row["validation_loss"] for row in history), Stopping(config.patience))
     best = checkpoint.restore_best(run) if run and history else train.evaluated_variables(state)
-    dataset, compiled = jax.device_put(splits.train), config.compiled_part()
+    dataset, compiled = jax.device_put(learnt), config.compiled_part()
 
     while len(history) < config.epochs and not stopping.should_stop:
         epoch = len(history)
-        batches = epoch_batches(config.seed, epoch, len(splits.train.labels), config.batch_size)
+        batches = epoch_batches(config.seed, epoch, len(learnt.labels), config.batch_size)
         state, results = run_epoch(compiled, total_steps, state, dataset, batches, track)
         seconds = time.perf_counter() - started
         weights = train.evaluated_variables(state)

@@ -34,10 +34,11 @@ class Totals(NamedTuple):
 
 
 def cross_entropy(logits: Logits, labels: Int32[Array, " batch"], smoothing: float = 0.0) -> Float[Array, " batch"]:
-    """In nats, of labels of which `smoothing` is spread over all classes."""
-    plain = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    """In nats, of labels of which `smoothing` is spread over all classes; the label -1, no class, is all spread."""
+    plain = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
     spread = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
-    return (1 - smoothing) * plain + smoothing * spread
+    share = jnp.where(labels < 0, 1.0, smoothing)
+    return (1 - share) * plain + share * spread
 
 
 def totals(

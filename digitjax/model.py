@@ -19,6 +19,8 @@ AnyArray = Array | np.ndarray
 Images = UInt8[AnyArray, "batch 28 28"] | Float32[AnyArray, "batch 28 28"]
 """Grey levels from 0 to 255, strokes bright on dark; float32 where augmentation has been at work."""
 Logits = Float[Array, "batch classes"]
+Embedding = Float[AnyArray, "batch width"]
+"""A digit's place in feature space."""
 Features = Float[Array, "batch _ _ _"]
 """[batch, height, width, channels]."""
 Variables = dict[str, Any]
@@ -36,6 +38,11 @@ def init(config: ModelConfig, key: Array) -> Variables:
 def logits(config: ModelConfig, variables: Variables, images: Images) -> Logits:
     """Inference: each row depends on its own image alone."""
     return cast(Logits, Network(config).apply(variables, images, train=False))
+
+
+def logits_and_embedding(config: ModelConfig, variables: Variables, images: Images) -> tuple[Logits, Embedding]:
+    """The logits, and the vector that the last layer makes them of; where that is a whole picture, the logits again."""
+    return cast(Any, Network(config).apply(variables, images, method=Network.with_embedding))
 
 
 def training_logits(
@@ -134,6 +141,12 @@ class Network(nn.Module):
     def __call__(self, images: Images, train: bool) -> Logits:
         return self.logits_from(normalise(images), 0, train)
 
+    def with_embedding(self, images: Images) -> tuple[Logits, Embedding]:
+        embedding = self._embed(normalise(images), 0, train=False)
+        logits = self.output(embedding)
+        wide = self.config.head == "flatten" and not self.config.hidden
+        return logits, logits if wide else embedding
+
     def features(self, images: Images, stop: int) -> Features:
         x = normalise(images)
         for layer in range(stop):
@@ -142,6 +155,9 @@ class Network(nn.Module):
         return x
 
     def logits_from(self, cut: Features, start: int, train: bool = False) -> Logits:
+        return self.output(self.drop(self._embed(cut, start, train), deterministic=not train))
+
+    def _embed(self, cut: Features, start: int, train: bool) -> Embedding:
         x = cut
         if start and self.pools[start - 1] and not self.config.batch_norm:
             x = ops.max_pool(x)
@@ -151,9 +167,7 @@ class Network(nn.Module):
             x = x.reshape(len(x), -1)
         else:
             x = x.max((1, 2)) if self.config.head == "max" else x.mean((1, 2))
-        if self.config.hidden:
-            x = self._activate(self.hidden(x))
-        return self.output(self.drop(x, deterministic=not train))
+        return self._activate(self.hidden(x)) if self.config.hidden else x
 
     def _layer(self, x: Features, layer: int, pool: bool, train: bool) -> Features:
         """Convolution, pool, activation. The pool comes before what keeps the order of numbers: less to do.

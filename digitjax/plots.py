@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from digitjax.checkpoint import History, write_file
+from digitjax.predict import Prediction
 
 _TRAINING, _VALIDATION = "#8a8f98", "#1f6feb"
 _WRONG = "#c62828"
@@ -58,6 +59,27 @@ def digits(
     for row, (axes, image, title) in enumerate(zip(grid, images, titles)):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=8, color=_WRONG if row < len(wrong) and wrong[row] else "black")
+    return figure
+
+
+def predictions(found: Sequence[tuple[str, np.ndarray, Prediction, np.ndarray]]) -> Figure:
+    """A row a picture, from its name, its pixels, its answer and the 28 x 28 that the network saw."""
+    figure = Figure(figsize=(7, 1.6 * max(1, len(found))), layout="constrained")
+    grid = figure.subplots(max(1, len(found)), 3, squeeze=False, width_ratios=(1.3, 1, 2.2))
+    for axes in grid.ravel():
+        axes.axis("off")
+    for (original, seen, bars), (name, picture, prediction, form) in zip(grid, found):
+        original.imshow(picture, cmap="gray")
+        original.set_title(name[-28:], fontsize=8)
+        seen.imshow(form, cmap="gray", vmin=0, vmax=255)
+        seen.set_title("what the network saw", fontsize=8)
+        sure = prediction.verdict == "digit"
+        bars.axis("on")
+        bars.bar(range(10), prediction.probabilities, color=_VALIDATION if sure else _TRAINING)
+        bars.set(xticks=range(10), ylim=(0, 1), yticks=(0, 1))
+        bars.tick_params(labelsize=7)
+        title = f"{prediction.digit}  ({100 * prediction.confidence:.1f} %), {prediction.verdict.replace('_', ' ')}"
+        bars.set_title(title, fontsize=9, color="black" if sure else _WRONG)
     return figure
 
 

@@ -1,52 +1,139 @@
-"""A trained model ready for use: any number of pictures in, their logits out, at the speed of the machine."""
+"""A trained model ready for use: any number of pictures in, their answers out, at the speed of the machine."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from digitjax import mesh, model
 from digitjax.config import ModelConfig
 from digitjax.model import Variables
+from digitjax.trust import VERDICTS, Trust, judge
 
 LARGEST = 32
 """Pictures in the largest compiled batch on a CPU: what it computes with stays in a core's cache."""
 
 
+class Judged(NamedTuple):
+    """The answers to n images."""
+
+    digits: Int32[np.ndarray, " n"]
+    confidences: Float32[np.ndarray, " n"]
+    """The calibrated probability of each digit."""
+    probabilities: Float32[np.ndarray, "n classes"]
+    verdicts: Int32[np.ndarray, " n"]
+    """Places in `trust.VERDICTS`."""
+
+
+class Prediction(NamedTuple):
+    """The answer to one picture: `digit` is the best guess, whatever the verdict."""
+
+    digit: int
+    confidence: float
+    probabilities: tuple[float, ...]
+    verdict: str
+
+
 class Predictor:
-    """Compiled once for each of a few batch sizes, and thread-safe.
+    """Compiled once for each of a few batch sizes, and thread-safe; every answer depends on its own image alone.
 
     On a CPU many pictures go in batches of 32, a thread a core, and the rest in powers of two, so that none is padded;
     for that, and for the latency of one picture, `mesh.prepare(training=False)` must have come before JAX started. On
     an accelerator a batch is padded to a power of two.
+
+    Args:
+      trust: what `judge` and `predict` need; without it there are only logits.
+      name: what was loaded, and `checksum`: of which file.
     """
 
-    def __init__(self, config: ModelConfig, variables: Variables):
-        self.config = config
+    def __init__(
+        self, config: ModelConfig, variables: Variables, trust: Trust | None = None, name: str = "", checksum: str = ""
+    ):
+        self.config, self.variables, self.trust, self.name, self.checksum = config, variables, trust, name, checksum
         # As constants of the program the weights are laid out and transformed once, by the compiler.
-        self._logits = jax.jit(partial(model.logits, config, jax.device_put(variables)))
+        constants = jax.device_put(variables)
+        self._logits = jax.jit(partial(model.logits, config, constants))
+
+        def judged(images: jax.Array) -> jax.Array:
+            assert trust is not None, "this model was loaded without its trust"
+            logits, embedding = model.logits_and_embedding(config, constants, images)
+            probabilities, verdicts = judge(trust, images, logits, embedding)
+            return jnp.concatenate([probabilities, verdicts[:, None]], axis=1)
+
+        self._judged = jax.jit(judged)
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
+    def predict(self, pictures: Any) -> Any:
+        """A `Prediction` of one picture (a path, bytes, a PIL image, an array), or a list of them for many.
+
+        Many is a list, a tuple or an N x 28 x 28 array.
+
+        Raises:
+          PictureError: a picture is bad.
+        """
+        from digitjax.canonical import canonical
+
+        many = isinstance(pictures, list | tuple) or (
+            isinstance(pictures, np.ndarray) and pictures.ndim == 3 and pictures.shape[1:] == (28, 28)
+        )
+        sources = list(pictures) if many else [pictures]
+        forms = [canonical(source) for source in sources]
+        answers = predictions(self.judge(np.stack(forms))) if forms else []
+        return answers if many else answers[0]
+
+    def judge(self, images: UInt8[np.ndarray, "n 28 28"]) -> Judged:
+        """The answers to images in MNIST's form, bright strokes on dark."""
+        rows = self._in_parts(self._judged, images, self.config.classes + 1)
+        probabilities = rows[:, :-1]
+        digits = probabilities.argmax(1).astype(np.int32)
+        return Judged(digits, probabilities.max(1), probabilities, rows[:, -1].astype(np.int32))
+
     def logits(self, images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n classes"]:
-        """The logits of each image, whatever the others are; bright strokes on dark."""
+        """The logits of each image in MNIST's form."""
+        return self._in_parts(self._logits, images, self.config.classes)
+
+    def warm(self, sizes: Sequence[int] = (1, 2, 4, 8, 16, LARGEST)) -> None:
+        """Compiles `judge` for these numbers of images."""
+        for size in sizes:
+            self.judge(np.zeros((size, 28, 28), np.uint8))
+
+    def _in_parts(self, compute: Callable[[np.ndarray], jax.Array], images: np.ndarray, width: int) -> np.ndarray:
         count = len(images)
         if not count:
-            return np.zeros((0, self.config.classes), np.float32)
+            return np.zeros((0, width), np.float32)
         if not mesh.is_cpu():
             padded = np.zeros((1 << (count - 1).bit_length(), 28, 28), np.uint8)
             padded[:count] = images
-            return self._run(padded)[:count]
+            return np.asarray(compute(padded))[:count]
         parts = list(_parts(count))
         if len(parts) == 1:
-            return self._run(images)
-        return np.concatenate(list(self._threads.map(lambda part: self._run(images[part]), parts)))
+            return np.asarray(compute(images))
+        return np.concatenate(list(self._threads.map(lambda part: np.asarray(compute(images[part])), parts)))
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._logits(images))
+
+def predictions(judged: Judged) -> list[Prediction]:
+    return [
+        Prediction(int(digit), float(confidence), tuple(row.tolist()), VERDICTS[verdict])
+        for digit, confidence, row, verdict in zip(*judged)
+    ]
+
+
+def load(which: str = "pretrained") -> Predictor:
+    """The model that ships, a finished run's folder, or a model file, ready for use.
+
+    Raises:
+      DigitjaxError: there is none, or it is damaged.
+    """
+    from digitjax import artifact
+
+    found = artifact.read(which)
+    return Predictor(found.config.model, found.variables, found.trust, found.name, found.checksum)
 
 
 def _parts(count: int) -> Iterator[slice]:

@@ -13,19 +13,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from digitjax import checkpoint, metrics, model, plots, train
+from digitjax import artifact, checkpoint, metrics, model, plots, train
+from digitjax.artifact import Artifact
 from digitjax.augment import augment
-from digitjax.config import AugmentConfig, Config, ModelConfig
-from digitjax.data import Dataset, Splits
+from digitjax.config import AugmentConfig, Config
+from digitjax.data import Dataset, Splits, padded_batches
 from digitjax.fit import Trained
 from digitjax.model import Variables
+from digitjax.predict import Judged, Predictor
+from digitjax.trust import VERDICTS, Trust, learn
 
 _PACKAGES = ("digitjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
-def evaluation(config: ModelConfig, variables: Variables, dataset: Dataset, data: str) -> dict[str, Any]:
-    """The figures of a model on a data set, ready for JSON. Shares are from 0 to 1, the loss is in nats."""
-    sums = train.evaluate(config, variables, dataset)
+def evaluation(found: Artifact, dataset: Dataset, data: str) -> dict[str, Any]:
+    """The figures of a model on a data set, ready for JSON. Shares are from 0 to 1, the loss is in nats.
+
+    Loss and calibration error are those after temperature scaling.
+    """
+    sums = train.evaluate(found.config.model, found.variables, dataset, temperature=found.trust.temperature)
     right, examples = float(np.trace(sums.confusion)), float(sums.weight)
     low, high = metrics.wilson(right, examples)
     return {
@@ -70,7 +76,10 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
     `metrics.json` is written last: a folder that has it is finished.
     """
     kind = "test" if splits.official else "held-back part (not an official test set)"
-    figures = evaluation(config.model, trained.variables, splits.test, f"{splits.name}, {kind}")
+    found = Artifact(config, jax.tree.map(np.asarray, trained.variables), learn_trust(config, splits, trained), {})
+    figures = evaluation(found, splits.test, f"{splits.name}, {kind}")
+    answers = Predictor(config.model, trained.variables, found.trust).judge(splits.test.images)
+    figures["verdicts"] = {name: float((answers.verdicts == place).mean()) for place, name in enumerate(VERDICTS)}
     best = trained.history[trained.best_epoch - 1]
     figures |= {
         "validation_accuracy": best["validation_accuracy"],
@@ -80,11 +89,22 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
         "training_seconds": round(sum(row["seconds"] for row in trained.history), 2),
         "parameters": model.parameter_count(trained.variables),
     }
-    _draw(run, config, splits, trained, figures)
+    _draw(run, config, splits, trained, answers, figures)
+    origin = provenance(config, splits, trained)
+    artifact.write(run / artifact.MODEL, found._replace(card={"figures": figures, "provenance": origin}))
     checkpoint.write_text(run / "metrics.txt", as_text(figures))
-    checkpoint.write_text(run / "provenance.json", json.dumps(provenance(config, splits, trained), indent=2) + "\n")
+    checkpoint.write_text(run / "provenance.json", json.dumps(origin, indent=2) + "\n")
     checkpoint.write_text(run / "metrics.json", json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def learn_trust(config: Config, splits: Splits, trained: Trained) -> Trust:
+    """From the validation digits, which the weights were not trained on."""
+    images, labels = splits.validation
+    scores = jax.jit(model.logits_and_embedding, static_argnums=0)
+    parts = [scores(config.model, trained.variables, images[rows]) for rows, _ in padded_batches(len(images), 500)]
+    logits, embedding = (np.concatenate(part)[: len(images)] for part in zip(*parts))
+    return learn(images, logits, embedding, labels)
 
 
 def provenance(config: Config, splits: Splits, trained: Trained) -> dict[str, Any]:
@@ -133,10 +153,11 @@ def _version(package: str) -> str:
         return ""
 
 
-def _draw(run: Path, config: Config, splits: Splits, trained: Trained, figures: Mapping[str, Any]) -> None:
-    rows = train.probabilities(config.model, trained.variables, splits.test.images)
+def _draw(
+    run: Path, config: Config, splits: Splits, trained: Trained, answers: Judged, figures: Mapping[str, Any]
+) -> None:
     images, labels = splits.test
-    guesses, sure = rows.argmax(1), rows.max(1)
+    guesses, sure, rows, _ = answers
     losses = -np.log(np.maximum(rows[np.arange(len(labels)), labels], 1e-12))
     sample = np.random.default_rng(config.seed).permutation(len(labels))[:32]
     titles = [f"{guesses[row]}  ({100 * sure[row]:.1f} %)" for row in sample]

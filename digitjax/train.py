@@ -43,9 +43,14 @@ class StepResult(NamedTuple):
     accuracy: Float32[AnyArray, "*steps"]
 
 
-def create_state(config: Config, total_steps: int) -> TrainState:
-    """The state before the first step; another seed compiles nothing anew."""
-    return _create_state(config.compiled_part(), total_steps, jnp.uint32(config.seed))
+def create_state(config: Config, total_steps: int, initial: Variables | None = None) -> TrainState:
+    """The state before the first step, with fresh weights or `initial` ones; another seed compiles nothing anew."""
+    state = _create_state(config.compiled_part(), total_steps, jnp.uint32(config.seed))
+    if initial is None:
+        return state
+    # Copies: a step takes its state's memory, and the average's must be another than the weights'.
+    copy = partial(jax.tree.map, jnp.array)
+    return state._replace(**copy(initial), average=copy(initial) if config.training.ema else {})
 
 
 @partial(jax.jit, static_argnames=("config", "total_steps"))
@@ -98,7 +103,8 @@ def loss(config: TrainingConfig, logits: Logits, labels: Labels) -> Float[Array,
     """Mean cross-entropy in nats, of labels smoothed by `label_smoothing`, by integers or by one-hot rows."""
     classes, smoothing = logits.shape[-1], config.label_smoothing
     if config.one_hot:
-        rows = optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+        sure = jnp.where(labels[:, None] < 0, 1 / classes, jax.nn.one_hot(labels, classes))
+        rows = optax.smooth_labels(sure, smoothing)
         return optax.softmax_cross_entropy(logits, rows).mean()
     return cross_entropy(logits, labels, smoothing).mean()
 
@@ -114,7 +120,8 @@ def step(
     def batch_loss(params: Any) -> tuple[Array, tuple[Variables, Array]]:
         variables = {"params": params, "batch_stats": state.batch_stats}
         out, batch_stats = model.training_logits(config.model, variables, changed, dropout_key)
-        return loss(config.training, out, labels), (batch_stats, (out.argmax(-1) == labels).mean())
+        accuracy = (out.argmax(-1) == labels).sum() / jnp.maximum((labels >= 0).sum(), 1)
+        return loss(config.training, out, labels), (batch_stats, accuracy)
 
     (value, (batch_stats, accuracy)), gradients = jax.value_and_grad(batch_loss, has_aux=True)(state.params)
     updates, opt_state = optimizer(config.training, total_steps).update(gradients, state.opt_state, state.params)
@@ -156,8 +163,10 @@ def eval_step(
     indices: Int32[Array, " batch"],
     weights: Float32[Array, " batch"],
     smoothing: float = 0.0,
+    temperature: Float32[AnyArray, ""] | float = 1.0,
 ) -> Totals:
-    return totals(model.logits(config, variables, dataset.images[indices]), dataset.labels[indices], weights, smoothing)
+    logits = model.logits(config, variables, dataset.images[indices]) / temperature
+    return totals(logits, dataset.labels[indices], weights, smoothing)
 
 
 def evaluate(
@@ -166,31 +175,19 @@ def evaluate(
     dataset: Dataset,
     batch_size: int = EVALUATION_BATCH,
     smoothing: float = 0.0,
+    temperature: Float32[AnyArray, ""] | float = 1.0,
 ) -> Totals:
     """Sums over all examples, as NumPy arrays; the last batch is padded with rows that weigh nothing.
 
-    The loss is of the plain labels unless `smoothing` says otherwise.
+    The loss is of the plain labels unless `smoothing` says otherwise; logits are divided by `temperature`.
     """
     on_device = jax.device_put(dataset)
     batches = padded_batches(len(dataset.labels), batch_size)
-    sums = (eval_step(config, variables, on_device, indices, weights, smoothing) for indices, weights in batches)
+    sums = (
+        eval_step(config, variables, on_device, indices, weights, smoothing, np.float32(temperature))
+        for indices, weights in batches
+    )
     return jax.tree.map(np.asarray, reduce(Totals.merge, sums))
-
-
-@partial(jax.jit, static_argnames="config")
-def _probabilities(config: ModelConfig, variables: Variables, images: UInt8[Array, "batch 28 28"]) -> Array:
-    return jax.nn.softmax(model.logits(config, variables, images))
-
-
-def probabilities(
-    config: ModelConfig, variables: Variables, images: np.ndarray, batch_size: int = EVALUATION_BATCH
-) -> np.ndarray:
-    """float32 [n, classes], row by row what `model.logits` gives."""
-    rows = [
-        np.asarray(_probabilities(config, variables, images[indices]))[weights > 0]
-        for indices, weights in padded_batches(len(images), batch_size)
-    ]
-    return np.concatenate(rows)
 
 
 def _convolutions(params: Any) -> Any:

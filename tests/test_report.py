@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitjax import checkpoint, fit, report, train
+from digitjax import checkpoint, fit, model, report, train
 from digitjax.config import Config, ModelConfig
 
 CONFIG = Config("test", data="test", epochs=2, batch_size=32, model=ModelConfig("small", (4, 6), (1, 1)))
@@ -42,7 +42,7 @@ def test_the_figures_agree_with_each_other_and_with_the_weights(finished, few):
     confusion = np.array(figures["confusion"])
     assert confusion.sum() == figures["examples"] == len(few.test.labels)
     assert figures["accuracy"] == np.trace(confusion) / confusion.sum()
-    rows = train.probabilities(CONFIG.model, checkpoint.restore_best(run), few.test.images)
+    rows = np.asarray(model.logits(CONFIG.model, checkpoint.restore_best(run), few.test.images))
     assert figures["accuracy"] == pytest.approx((rows.argmax(1) == few.test.labels).mean())
     text = (run / "metrics.txt").read_text()
     assert f"{figures['accuracy']:.4f}" in text
@@ -66,7 +66,7 @@ def test_a_perfect_reading_can_be_drawn_too(few, tmp_path):
     """No digit misread, one epoch, a handful of digits: nothing to divide by, nothing to show."""
     config = dataclasses.replace(CONFIG, epochs=1)
     variables = train.evaluated_variables(train.create_state(config, 1))
-    guesses = train.probabilities(config.model, variables, few.test.images).argmax(1).astype(np.int32)
+    guesses = np.asarray(model.logits(config.model, variables, few.test.images)).argmax(1).astype(np.int32)
     right = few._replace(test=few.test._replace(labels=guesses))
     curves = {f"{part}_{figure}": 0.5 for part in ("training", "validation") for figure in ("loss", "accuracy")}
     history = [{"epoch": 1, "step": 1, "seconds": 0.1} | curves]

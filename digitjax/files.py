@@ -1,0 +1,97 @@
+"""Pictures on disk: which are meant, the answer to each, and a table of the answers."""
+
+import csv
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from digitjax.canonical import canonical
+from digitjax.checkpoint import write_file
+from digitjax.errors import DigitjaxError
+from digitjax.pixels import PictureError
+from digitjax.predict import Prediction, Predictor, predictions
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+"""What counts as a picture in a folder; a file that is named is tried whatever it is called."""
+
+
+class Answer(NamedTuple):
+    """Of one file: a prediction and what the network saw, or what is wrong with the file."""
+
+    file: Path
+    prediction: Prediction | None
+    seen: UInt8[np.ndarray, "28 28"] | None
+    error: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """As the command line's JSON has it."""
+        answer = self.prediction._asdict() if self.prediction else {"error": self.error}
+        return {"file": str(self.file)} | answer
+
+
+def named(words: Sequence[str]) -> list[Path]:
+    """The files that are meant: of a folder all pictures below it, of a pattern those that it matches, in their order.
+
+    Raises:
+      DigitjaxError: a folder or a pattern that has none.
+    """
+    return [file for word in words for file in _meant(word)]
+
+
+def _meant(word: str) -> Iterator[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    elif glob.has_magic(word) and not path.exists():
+        files = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    else:
+        files = [path]
+    if not files:
+        raise DigitjaxError(f"no pictures in {word}: name pictures ({', '.join(sorted(SUFFIXES))}) or their folder")
+    yield from files
+
+
+def predict(predictor: Predictor, files: Sequence[Path]) -> list[Answer]:
+    """The answer to each file, in their order; a bad file is answered by its error and harms no other."""
+    with ThreadPoolExecutor() as threads:
+        forms = list(threads.map(_form, files))
+    seen = [form for form in forms if not isinstance(form, str)]
+    answers = iter(predictions(predictor.judge(np.stack(seen))) if seen else [])
+    return [
+        Answer(file, None, None, form) if isinstance(form, str) else Answer(file, next(answers), form)
+        for file, form in zip(files, forms)
+    ]
+
+
+def _form(file: Path) -> UInt8[np.ndarray, "28 28"] | str:
+    try:
+        return canonical(file)
+    except PictureError as error:
+        return str(error)
+
+
+def write_csv(file: Path, answers: Sequence[Answer]) -> None:
+    """A line a file: file, digit, confidence, verdict, the ten probabilities, error.
+
+    Raises:
+      DigitjaxError: it cannot be written.
+    """
+    columns = ["file", "digit", "confidence", "verdict", *(f"p{digit}" for digit in range(10)), "error"]
+
+    def row(answer: Answer) -> Mapping[str, Any]:
+        document = answer.document()
+        shares = document.pop("probabilities", ())
+        return document | {f"p{digit}": share for digit, share in enumerate(shares)}
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="") as stream:
+            table = csv.DictWriter(stream, columns)
+            table.writeheader()
+            table.writerows(row(answer) for answer in answers)
+
+    write_file(file, write)
