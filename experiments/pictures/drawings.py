@@ -1,0 +1,56 @@
+"""Families: drawings with a mouse on a canvas, without light and noise."""
+
+from functools import partial
+
+import cv2
+import numpy as np
+
+from experiments.pictures.paths import DIGITS, strokes
+from experiments.pictures.strokes import Coverage, Random, Subject, cropped, glyph, pick, smooth
+
+SIDES = (28, 56, 100, 140, 200, 280, 280, 400, 512, 800)
+INKS = ((200, 30, 30), (20, 20, 160), (0, 110, 40), (120, 120, 120))
+
+
+def mouse(rng: Random, subject: Subject, polarity: str) -> np.ndarray | bytes:
+    """On a canvas of 28 to 800 pixels; `clear` is a transparent one."""
+    side = pick(rng, SIDES)
+    coverage = _by_mouse(rng, subject, side)[:side, :side]
+    canvas = np.zeros((side, side), np.float32)
+    top, left = (int(free * rng.uniform(0, 1)) for free in np.subtract(canvas.shape, coverage.shape))
+    canvas[top : top + coverage.shape[0], left : left + coverage.shape[1]] = coverage
+    return on_canvas(rng, canvas, polarity)
+
+
+def on_canvas(rng: Random, canvas: Coverage, polarity: str) -> np.ndarray | bytes:
+    """White on black (`dark`), dark on bright (`light`), or a PNG with black or white strokes on transparent."""
+    level = np.round(canvas * 255).astype(np.uint8)
+    if polarity == "dark":
+        return level
+    if polarity == "clear":
+        stroke = np.full((*level.shape, 3), rng.choice([0, 0, 255]), np.uint8)
+        return cv2.imencode(".png", np.dstack([stroke, level]))[1].tobytes()
+    colours = ((255, 255, 255), (0, 0, 0)) if rng.random() < 0.6 else ((240, 240, 230), pick(rng, INKS))
+    ground, stroke = np.array(colours, np.float32)
+    return (ground + canvas[..., None] * (stroke - ground)).round().astype(np.uint8)
+
+
+def _by_mouse(rng: Random, subject: Subject, side: int) -> Coverage:
+    """Shaky straight pieces of one width."""
+    height = int(side * rng.uniform(0.3, 0.9))
+    thick = max(1, side * rng.choice([0.008, 0.015, 0.03, 0.05, 0.08, 0.1]))
+    if isinstance(subject, np.ndarray):
+        return glyph(rng, subject, height, min(thick / height, 0.2))
+    curves = [smooth(stroke, rng.uniform(0.04, 0.2)) for stroke in strokes(pick(rng, DIGITS[subject]))]
+    thick = round(thick)
+    room = thick + 2
+    canvas = np.zeros((height + 2 * room + height // 3,) * 2, np.uint8)
+    aspect = rng.uniform(0.5, 1)
+    for curve in curves:
+        points = (curve + rng.normal(0, 0.015, curve.shape)) * (aspect * height, height) + room
+        kind = cv2.LINE_AA if rng.random() < 0.7 else cv2.LINE_8
+        cv2.polylines(canvas, [np.round(points).astype(int)], False, 255, thick, kind)
+    return cropped(canvas.astype(np.float32) / 255)
+
+
+FAMILIES = {f"mouse_{polarity}": partial(mouse, polarity=polarity) for polarity in ("dark", "light", "clear")}
