@@ -114,11 +114,13 @@ def _contrast(strength: float, images: Array, key: Array) -> Array:
 
 
 def _background(strength: float, images: Array, key: Array) -> Array:
-    """A sloping light: ink stays what it is, ground rises towards it."""
-    level, slope_y, slope_x = jax.random.uniform(key, (3, len(images), 1, 1))
+    """A sloping or cloudy light: ink stays what it is, ground rises towards it."""
+    level_key, cloud_key = jax.random.split(key)
+    level, slope_y, slope_x, cloudy = jax.random.uniform(level_key, (4, len(images), 1, 1))
+    clouds = 0.5 * cloudy * random_bend(1.0, len(images), cloud_key)[0]
     ramp = (jnp.arange(28) - _CENTRE) / 28
     slope = (slope_y - 0.5) * ramp[None, :, None] + (slope_x - 0.5) * ramp[None, None, :]
-    light = strength * (level + slope)
+    light = strength * (level + slope + clouds)
     return images + (255 - images) * jnp.clip(light, 0, 1)
 
 
@@ -139,12 +141,12 @@ def _noise(strength: float, images: Array, key: Array) -> Array:
 
 
 def _erase(chance: float, images: Array, key: Array) -> Array:
-    """With the given chance, a straight line through the picture: wiped out, or drawn."""
-    hit, angle, offset, width, grey = jax.random.uniform(key, (5, len(images), 1, 1))
+    """With the given chance each, three straight lines through the picture: all wiped out, or all drawn."""
+    hit, angle, offset, width, grey = jax.random.uniform(key, (5, len(images), 3, 1, 1))
     grid = jnp.arange(28) - _CENTRE
-    across = jnp.cos(jnp.pi * angle) * grid[None, :, None] + jnp.sin(jnp.pi * angle) * grid[None, None, :]
-    on_line = jnp.abs(across - 20 * (offset - 0.5)) < 0.5 + width
-    return jnp.where(on_line & (hit < chance), jnp.where(grey < 0.5, 0.0, 255.0), images)
+    across = jnp.cos(jnp.pi * angle) * grid[None, None, :, None] + jnp.sin(jnp.pi * angle) * grid[None, None, None]
+    on_line = (jnp.abs(across - 20 * (offset - 0.5)) < 0.5 + width) & (hit < chance)
+    return jnp.where(on_line.any(1), jnp.where(grey[:, 0] < 0.5, 0.0, 255.0), images)
 
 
 _PEN = {"outline": _outline, "stroke": _stroke}

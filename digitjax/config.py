@@ -114,7 +114,7 @@ class AugmentConfig:
     blur: float = 0.0
     """Weight of the 3x3 mean mixed into the picture."""
     erase: float = 0.0
-    """Chance of one line of up to 3 pixels, wiped or drawn through the picture."""
+    """Chance of each of three lines of up to 3 pixels, wiped or drawn through the picture."""
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -204,7 +204,7 @@ NETWORKS: Mapping[str, ModelConfig] = {
     network.network: network
     for network in (
         ModelConfig(),
-        ModelConfig("reader", (24, 48, 112), (1, 2, 2)),
+        ModelConfig("reader", (24, 48, 128), (1, 2, 2)),
         ModelConfig("reference", (32, 64), (1, 1), "VALID", False, "flatten", hidden=64, dropout=0.5),
         ModelConfig("reference_same", (32, 64), (1, 1), "SAME", False, "flatten", hidden=64, dropout=0.5),
         ModelConfig("reference_225k", (32, 64), (1, 1), "VALID", False, "flatten", hidden=128, dropout=0.5),
@@ -222,12 +222,12 @@ _HARD = AugmentConfig(
     elastic=1.0,
     stroke=1.0,
     outline=0.06,
-    light=0.5,
+    light=0.45,
     background=0.6,
-    contrast=0.6,
-    noise=0.25,
+    contrast=0.5,
+    noise=0.2,
     blur=1.0,
-    erase=0.5,
+    erase=0.25,
 )
 
 RECIPES: Mapping[str, Config] = {
@@ -242,12 +242,12 @@ RECIPES: Mapping[str, Config] = {
         ),
         Config(
             "reader",
-            epochs=12,
+            epochs=20,
             model=NETWORKS["reader"],
             augment=_HARD,
-            training=TrainingConfig(outliers=0.15),
+            training=TrainingConfig(outliers=0.2),
         ),
-        Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=1e-3, outliers=0.15)),
+        Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=1e-3, outliers=0.2)),
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),
     )
 }

@@ -93,6 +93,18 @@ def _thing(draw: Draw, _: Images) -> np.ndarray:
     return _fit((canvas * shade).astype(np.uint8))
 
 
+def _figure(draw: Draw, _: Images) -> np.ndarray:
+    """A drawn outline with corners: triangles, boxes, stars, arrows without a shaft, blurred or not."""
+    canvas = np.zeros((112, 112), np.uint8)
+    count = int(draw.integers(3, 7))
+    angles = np.sort(draw.normal(np.arange(count), 0.12)) * 2 * np.pi / count + draw.uniform(0, 6)
+    reach = 36 * draw.uniform(0.55, 1, 2) * np.where(np.arange(count) % 2, draw.choice([1, 1, 0.5]), 1)[:, None]
+    corners = 56 + reach * np.stack([np.cos(angles), np.sin(angles)], 1)
+    closed = draw.random() < 0.85
+    cv2.polylines(canvas, [corners.astype(np.int32)], closed, 255, int(draw.integers(3, 11)), cv2.LINE_AA)
+    return _fit(cv2.blur(canvas, (15, 15)) if draw.random() < 0.2 else canvas)
+
+
 def _mark(draw: Draw, _: Images) -> np.ndarray:
     """Next to nothing: dots, dashes, commas, a frame's corner, empty ground with noise."""
     canvas = np.zeros((28, 28), np.uint8)
@@ -112,6 +124,7 @@ _KINDS: tuple[Callable[[Draw, Images], np.ndarray], ...] = (
     _letter,
     _collage,
     _texture,
+    _figure,
     _letter,
     _thing,
     _mark,

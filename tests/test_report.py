@@ -26,7 +26,16 @@ def finished(few, tmp_path_factory):
 def test_every_file_is_there_and_no_other(finished):
     run, _, _ = finished
     pictures = {f"{name}.png" for name in checkpoint.PICTURES}
-    files = {"config.json", "metrics.jsonl", "metrics.txt", "metrics.json", "provenance.json", "checkpoints", ".lock"}
+    files = {
+        "config.json",
+        "metrics.jsonl",
+        "metrics.txt",
+        "metrics.json",
+        "provenance.json",
+        "checkpoints",
+        ".lock",
+        "model.npz",
+    }
     assert {file.name for file in run.iterdir()} == files | pictures
     assert checkpoint.standing(run, CONFIG) == "finished"
     for name in pictures:
