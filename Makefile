@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate test bench bench-setup check lint lock scoreboard clean
+.PHONY: help setup train evaluate test bench bench-setup check lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ lint: setup
 
 check: lint test  ## What CI runs: lint, types, the laws, and the slow tests of real processes
 	$(BIN)/pytest -m slow
+
+pretrained: setup  ## Make digitjax/weights/ anew: the recipe reader, seed 0 (15 minutes)
+	$(BIN)/python -m experiments.pretrained
 
 scoreboard: setup  ## Make every figure of the README anew
 	$(BIN)/python -m experiments.scoreboard $(ARGS)

@@ -83,13 +83,17 @@ def fit(
         learnt = outliers.joined(learnt, config.training.outliers, config.seed)
     steps_per_epoch = len(epoch_batches(config.seed, 0, len(learnt.labels), config.batch_size))
     total_steps = steps_per_epoch * config.epochs
-    state, history = train.create_state(config, total_steps, initial), []
-    last = checkpoint.restore_last(run, jax.eval_shape(lambda: state)) if run else None
+    dataset, compiled = jax.device_put(learnt), config.compiled_part()
+    like = jax.eval_shape(lambda: train.create_state(config, total_steps))
+    last = checkpoint.restore_last(run, like) if run else None
     if last:
         state, history = last.state, list(last.history)
+    elif mesh.compiles_epochs():
+        state, history = train.create_state(config, total_steps, initial), []
+    else:
+        state, history = train.start(config, total_steps, dataset, initial), []
     stopping = reduce(Stopping.observe, (row["validation_loss"] for row in history), Stopping(config.patience))
     best = checkpoint.restore_best(run) if run and history else train.evaluated_variables(state)
-    dataset, compiled = jax.device_put(learnt), config.compiled_part()
 
     while len(history) < config.epochs and not stopping.should_stop:
         epoch = len(history)

@@ -18,7 +18,7 @@ from digitjax.config import ModelConfig
 AnyArray = Array | np.ndarray
 Images = UInt8[AnyArray, "batch 28 28"] | Float32[AnyArray, "batch 28 28"]
 """Grey levels from 0 to 255, strokes bright on dark; float32 where augmentation has been at work."""
-Logits = Float[Array, "batch classes"]
+Logits = Float[AnyArray, "batch classes"]
 Embedding = Float[AnyArray, "batch width"]
 """A digit's place in feature space."""
 Features = Float[Array, "batch _ _ _"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -51,6 +52,20 @@ def create_state(config: Config, total_steps: int, initial: Variables | None = N
     # Copies: a step takes its state's memory, and the average's must be another than the weights'.
     copy = partial(jax.tree.map, jnp.array)
     return state._replace(**copy(initial), average=copy(initial) if config.training.ema else {})
+
+
+def start(config: Config, total_steps: int, dataset: Dataset, initial: Variables | None = None) -> TrainState:
+    """What `create_state` gives, while another core compiles `train_step`."""
+    compiled = config.compiled_part()
+    like = jax.eval_shape(partial(_create_state, compiled, total_steps), jax.ShapeDtypeStruct((), np.uint32))
+    with ThreadPoolExecutor(1) as beside:
+        # One call on a state of zeros, its result dropped: the cache of a jitted function is filled by calls alone.
+        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        batch = np.zeros(config.batch_size, np.int32)
+        compiling = beside.submit(train_step, compiled, total_steps, blank, dataset, batch)
+        state = create_state(config, total_steps, initial)
+        compiling.result()
+    return state
 
 
 @partial(jax.jit, static_argnames=("config", "total_steps"))

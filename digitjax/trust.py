@@ -30,7 +30,7 @@ class Trust(NamedTuple):
     """Below it the answer is unsure."""
 
 
-def energy(logits: Float[AnyArray, "batch classes"]) -> Float[AnyArray, " batch"]:
+def energy(logits: Logits) -> Float[AnyArray, " batch"]:
     """Low for what looks like a class, high for what looks like none (Liu et al. 2020)."""
     return -jax.nn.logsumexp(logits, axis=-1)
 
@@ -56,7 +56,7 @@ def judge(
 
 def learn(
     images: Images,
-    logits: Float[AnyArray, "batch classes"],
+    logits: Logits,
     embedding: Embedding,
     labels: Int32[np.ndarray, " batch"],
     refusal: float = REFUSAL,
@@ -73,7 +73,7 @@ def learn(
     spread = rows - means[labels]
     # A little of the mean variance on the diagonal: few examples leave directions that they never take.
     covariance = spread.T @ spread / len(rows)
-    covariance += np.eye(len(covariance)) * (1e-2 * np.trace(covariance) / len(covariance) + 1e-9)
+    covariance += np.eye(len(covariance)) * (1e-3 * np.trace(covariance) / len(covariance) + 1e-9)
     whitening = np.linalg.cholesky(np.linalg.inv(covariance))
     chosen = temperature(scores, labels)
     open_to_all = (chosen, whitening, means @ whitening, [0, 1, np.inf, np.inf], 0)

@@ -37,9 +37,9 @@ SPRINTS = {  # one recipe a mark: its steps of 64, and its config; the average r
 
 def steps(config: Config, total: int, dataset: data.Dataset) -> Iterator[train.TrainState]:
     """The state after each of `total` steps; JAX may run ahead by 32 of them."""
-    state, compiled = train.create_state(config, total), config.compiled_part()
+    on_device, compiled = jax.device_put(dataset), config.compiled_part()
+    state = train.start(config, total, on_device)
     count = 0
-    on_device = jax.device_put(dataset)
     for epoch in range(total):
         for indices in data.epoch_batches(config.seed, epoch, len(dataset.labels), config.batch_size):
             state, result = train.train_step(compiled, total, state, on_device, indices)
