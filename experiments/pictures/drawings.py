@@ -9,6 +9,7 @@ from experiments.pictures.paths import DIGITS, strokes
 from experiments.pictures.strokes import Coverage, Random, Subject, cropped, glyph, pick, smooth
 
 SIDES = (28, 56, 100, 140, 200, 280, 280, 400, 512, 800)
+POLARITIES = ("dark", "light", "clear")
 INKS = ((200, 30, 30), (20, 20, 160), (0, 110, 40), (120, 120, 120))
 
 
@@ -53,4 +54,4 @@ def _by_mouse(rng: Random, subject: Subject, side: int) -> Coverage:
     return cropped(canvas.astype(np.float32) / 255)
 
 
-FAMILIES = {f"mouse_{polarity}": partial(mouse, polarity=polarity) for polarity in ("dark", "light", "clear")}
+FAMILIES = {f"mouse_{polarity}": partial(mouse, polarity=polarity) for polarity in POLARITIES}

@@ -11,17 +11,21 @@ from experiments.pictures.strokes import Coverage, Random, Subject, draw_line, g
 def scan(rng: Random, subject: Subject, *, borders: int = 0, binary: bool = False, faint: bool = False) -> np.ndarray:
     """24 to 130 pixels, grey or black and white; `borders` sides of the box can be seen."""
     side = int(rng.choice([24, 32, 48, 64, 96, 130]))
-    cell = _cell(rng, subject, side * 4, borders)
-    turn = cv2.getRotationMatrix2D((side * 2, side * 2), rng.normal(0, 4), 1)
-    cell = cv2.warpAffine(cell, turn, cell.shape, borderMode=cv2.BORDER_REPLICATE)
-    cell = cv2.resize(cell, (side, side), interpolation=cv2.INTER_AREA)
+    return scanned(rng, _cell(rng, subject, side * 4, borders), 0.25, faint, binary)
+
+
+def scanned(rng: Random, page: Coverage, zoom: float, faint: bool = False, binary: bool = False) -> np.ndarray:
+    """A scanner's picture of reflectances: a little turned, reduced, noisy."""
+    height, width = page.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 4), 1)
+    page = cv2.warpAffine(page, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    page = cv2.resize(page, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
     if faint:
-        cell = 1 - (1 - cell) * rng.uniform(0.12, 0.35)
-    cell = cell + rng.normal(0, rng.uniform(0, 0.03), cell.shape)
+        page = 1 - (1 - page) * rng.uniform(0.12, 0.35)
+    page = page + rng.normal(0, rng.uniform(0, 0.03), page.shape)
     if binary:
-        cell = cell > rng.uniform(0.5, 0.75)
-        cell = cell ^ (rng.random(cell.shape) < rng.choice([0, 0.001, 0.01]))
-    return _either_polarity(rng, cell, 0.25)
+        page = (page > rng.uniform(0.5, 0.75)) ^ (rng.random(page.shape) < rng.choice([0, 0.001, 0.01]))
+    return _either_polarity(rng, page, 0.25)
 
 
 def _cell(rng: Random, subject: Subject, side: int, borders: int) -> Coverage:
