@@ -104,7 +104,7 @@ def checkers(rng: Random, side: int) -> Field:
 
 
 def natural(rng: Random, side: int) -> Field:
-    """Noise whose power falls with frequency, as in natural pictures: clouds and stone, or drawn out: wood and grass."""
+    """Noise whose power falls with frequency: clouds and stone, or, drawn out one way, wood and grass."""
     y, x = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)
     angle, length = rng.uniform(0, np.pi), rng.choice([1, 1, 8, 25])
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)

@@ -9,10 +9,14 @@ import numpy as np
 from experiments.pictures.cameras import (
     Light,
     blind,
+    creased,
     defocused,
+    dusk,
     even,
+    glare,
     gradient,
     jpeg,
+    resized,
     shadow,
     shaken,
     tilted,
@@ -136,6 +140,26 @@ def behind(rng: Random, page: Page, _box: Box) -> Page:
     return page * (1 - rng.uniform(0.04, 0.13) * seen[..., None])
 
 
+def neighbours(rng: Random, page: Page, box: Box) -> Page:
+    """Other writing on the page, cut off by the frame's edges."""
+    top, left, high, wide = box
+    height, width = page.shape[:2]
+    for _ in range(rng.integers(1, 5)):
+        other = glyph(rng, int(rng.integers(10)), high, rng.uniform(0.05, 0.12))
+        beyond = int(rng.uniform(0.45, 0.8) * min(other.shape))
+        places = {  # by the room between the edge and the digit
+            top: (-beyond, int(rng.integers(width))),
+            left: (int(rng.integers(height)), -beyond),
+            height - top - high: (height - other.shape[0] + beyond, int(rng.integers(width))),
+            width - left - wide: (int(rng.integers(height)), width - other.shape[1] + beyond),
+        }
+        room = pick(rng, tuple(places))
+        if room > max(other.shape) - beyond + 0.3 * high:
+            y, x = places[room]
+            page = inked(page, other, y, x, PENS["black"])
+    return page
+
+
 def everything(rng: Random, subject: Subject) -> bytes:
     """A draw from all troubles at once."""
     ruling = rng.integers(3)
@@ -173,12 +197,22 @@ def chalk(rng: Random, subject: Subject) -> bytes:
     return jpeg(rng, tilted(rng, page, 10, 0.03), light)
 
 
+def large(rng: Random, subject: Subject) -> bytes:
+    """12 megapixels."""
+    photo = Photo(((1500, 2000), (2000, 1500)), (0.05, 0.5), papers=ALL_PAPERS, pen=(0.04, 0.12), lights=LIGHTS)
+    return cv2.imencode(".jpg", resized(photo(rng, subject), 4000))[1].tobytes()
+
+
+def forwarded(rng: Random, subject: Subject) -> bytes:
+    """What messengers leave of a photo: some 300 pixels, and few of a JPEG's coefficients."""
+    small = resized(everything(rng, subject), int(rng.integers(240, 400)))
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 45))])[1].tobytes()
+
+
 def thumbnail(rng: Random, subject: Subject) -> np.ndarray:
     """A photo that was made small: 24 to 64 pixels, paper and shadows and all."""
     photo = Photo(((480, 480),), (0.45, 0.8), papers=ALL_PAPERS, lights=LIGHTS, degrees=8, perspective=0.02)
-    pixels = np.asarray(cv2.imdecode(np.frombuffer(photo(rng, subject), np.uint8), cv2.IMREAD_COLOR_RGB))
-    side = int(rng.integers(24, 65))
-    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    small = resized(photo(rng, subject), int(rng.integers(24, 65)))[..., ::-1]
     return small if rng.random() < 0.5 else 255 - small
 
 
@@ -206,6 +240,12 @@ FAMILIES = {
     "photo_desk": Photo(clutter=desk, papers=ALL_PAPERS, share=(0.15, 0.4)),
     "photo_marks": Photo(clutter=marks, share=(0.15, 0.5)),
     "photo_behind": Photo(clutter=behind),
+    "photo_neighbours": Photo(clutter=neighbours, share=(0.2, 0.5), degrees=3),
+    "photo_creased": Photo(papers=ALL_PAPERS, lights=(creased,), blur=0.03),
+    "photo_glare": Photo(papers=ALL_PAPERS, pens=ALL_PENS, lights=(glare,)),
+    "photo_dusk": Photo(papers=ALL_PAPERS, lights=(dusk,), noise=0.03, quality=70),
+    "photo_large": large,
+    "photo_forwarded": forwarded,
     "photo_everything": everything,
     "chalk": chalk,
     "thumbnail": thumbnail,
