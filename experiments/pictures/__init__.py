@@ -20,6 +20,7 @@ Picture = np.ndarray | bytes
 Label = int | str
 """A digit, `NOT_A_DIGIT`, or the digits of a string with a line break between its lines."""
 NOT_A_DIGIT = -1
+Split = Literal["validation", "test"]
 
 _DIGITS: dict[str, Mapping[str, Callable[..., Picture]]] = {
     "photos": photos.FAMILIES,
@@ -43,7 +44,7 @@ def families() -> dict[str, Callable[..., Picture]]:
 
 
 def sample(
-    family: str, n: int, seed: int = 0, pen_paths: float = 0.3, split: Literal["validation", "test"] = "validation"
+    family: str, n: int, seed: int = 0, pen_paths: float = 0.3, split: Split = "validation"
 ) -> list[tuple[Picture, Label]]:
     """`n` pictures with their labels; picture i depends on (family, seed, i) alone.
 
