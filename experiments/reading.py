@@ -159,7 +159,8 @@ def main() -> None:
         )
         row["bare"] = float(np.mean([answer.right for answer in simple])) if simple else None
         rows.append(row | about)
-        print(f"{group:12} {family:22} {percent(row['right']):>6} {percent(row['bare']):>6} {percent(row['digit']):>6}")
+        shares = "".join(f"{percent(row[name]):>7}" for name in ("right", "bare", "digit"))
+        print(f"{group:12} {family:22} {shares}", flush=True)
         wrong = [i for i, answer in enumerate(answers) if not answer.right]
         errors += [tile(family, pictures[i], labels[i], answers[i]) for i in wrong[:8]]
     print(tables(rows))
