@@ -13,10 +13,14 @@ import numpy as np
 
 from digitjax import data
 from digitjax.data import Dataset
-from experiments.pictures import corruptions, drawings, nondigits, photos, scans
+from experiments.pictures import corruptions, drawings, nondigits, photos, scans, strings
+from experiments.pictures.strokes import Random, Subject
 
 Picture = np.ndarray | bytes
+Label = int | str
+"""A digit, `NOT_A_DIGIT`, or the digits of a string with a line break between its lines."""
 NOT_A_DIGIT = -1
+Split = Literal["validation", "test"]
 
 _DIGITS: dict[str, Mapping[str, Callable[..., Picture]]] = {
     "photos": photos.FAMILIES,
@@ -24,6 +28,7 @@ _DIGITS: dict[str, Mapping[str, Callable[..., Picture]]] = {
     "scans": scans.FAMILIES,
     "usps": scans.SMALL,
     "corruptions": corruptions.FAMILIES,
+    "strings": strings.FAMILIES,
 }
 _GROUPS = _DIGITS | nondigits.GROUPS
 GROUPS: dict[str, tuple[str, ...]] = {group: tuple(found) for group, found in _GROUPS.items()}
@@ -32,30 +37,38 @@ NONDIGITS = tuple(nondigits.GROUPS)
 
 
 def families() -> dict[str, Callable[..., Picture]]:
-    """Every family by name. One of digits takes (generator, subject), one without digits (generator)."""
+    """Every family by name, as a function of a generator and of a subject, of lines of subjects (the group `strings`),
+    or of nothing else (what is no digit).
+    """
     return {name: make for group in _GROUPS.values() for name, make in group.items()}
 
 
 def sample(
-    family: str, n: int, seed: int = 0, pen_paths: float = 0.3, split: Literal["validation", "test"] = "validation"
-) -> list[tuple[Picture, int]]:
-    """`n` pictures with their labels (-1: not a digit); picture i depends on (family, seed, i) alone.
+    family: str, n: int, seed: int = 0, pen_paths: float = 0.3, split: Split = "validation"
+) -> list[tuple[Picture, Label]]:
+    """`n` pictures with their labels; picture i depends on (family, seed, i) alone.
 
     Args:
       pen_paths: the share of digits that are written anew; the others borrow their strokes from `split` of MNIST.
     """
     make, digits = families()[family], _digits(split)
-    drawn = []
-    for i in range(n):
-        rng = np.random.default_rng([seed, i, *family.encode()])
+
+    def draw(rng: Random) -> tuple[Subject, int]:
         which = int(rng.integers(len(digits.labels)))
         label = int(digits.labels[which])
-        subject = label if rng.random() < pen_paths else digits.images[which]
+        return label if rng.random() < pen_paths else digits.images[which], label
+
+    def picture(rng: Random) -> tuple[Picture, Label]:
         if family.startswith("not_"):
-            drawn.append((make(rng), NOT_A_DIGIT))
-        else:
-            drawn.append((make(rng, subject), label))
-    return drawn
+            return make(rng), NOT_A_DIGIT
+        if not isinstance(make, strings.Text):
+            subject, label = draw(rng)
+            return make(rng, subject), label
+        lines = [[draw(rng) for _ in range(count)] for count in make.layout(rng)]
+        text = "\n".join("".join(str(label) for _, label in line) for line in lines)
+        return make(rng, [[subject for subject, _ in line] for line in lines]), text
+
+    return [picture(np.random.default_rng([seed, i, *family.encode()])) for i in range(n)]
 
 
 @cache

@@ -45,6 +45,26 @@ def blind(rng: Random, shape: tuple[int, int]) -> Light:
     return 1 - rng.uniform(0.2, 0.5) / (1 + np.exp(-wave * rng.uniform(2, 20)))
 
 
+def creased(rng: Random, shape: tuple[int, int]) -> Light:
+    """A fold: its two sides face the lamp differently, and its edge is worn."""
+    y, x = _places(shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    distance = x * np.cos(angle) + y * np.sin(angle) - rng.uniform(-0.25, 0.25)
+    edge = rng.uniform(-0.3, 0.15) * np.exp(-((distance / rng.uniform(0.002, 0.008)) ** 2))
+    return np.where(distance > 0, 1, rng.uniform(0.75, 0.95)) + distance * rng.uniform(-0.4, 0.4) + edge
+
+
+def glare(rng: Random, shape: tuple[int, int]) -> Light:
+    """A lamp's reflection, which pales paper and ink."""
+    y, x = _places(shape) - rng.uniform(-0.4, 0.4, (2, 1, 1))
+    return 0.7 + rng.uniform(0.4, 2) * np.exp(-(x**2 + y**2) / rng.uniform(0.02, 0.15))
+
+
+def dusk(rng: Random, shape: tuple[int, int]) -> Light:
+    """Hardly any light."""
+    return gradient(rng, shape) * rng.uniform(0.08, 0.3)
+
+
 def _places(shape: tuple[int, int]) -> np.ndarray:
     """y and x of each pixel, from -0.5 to 0.5."""
     return np.indices(shape, np.float32) / np.array(shape, np.float32)[:, None, None] - 0.5
@@ -83,3 +103,11 @@ def jpeg(rng: Random, page: Page, light: Light, noise: float | None = None, qual
     developed = (np.clip(lit, 0, 1) ** rng.uniform(0.8, 1.2) * 255).astype(np.uint8)
     options = [cv2.IMWRITE_JPEG_QUALITY, int(quality or rng.integers(60, 96))]
     return cv2.imencode(".jpg", developed[..., ::-1], options)[1].tobytes()
+
+
+def resized(photo: bytes, longest: int) -> np.ndarray:
+    """The pixels of a photo (BGR) at another size."""
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR))
+    zoom = longest / max(pixels.shape)
+    kind = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+    return cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=kind)

@@ -13,25 +13,18 @@ import numpy as np
 from jaxtyping import Float32
 
 from experiments.pictures.papers import clouds
-from experiments.pictures.strokes import Random, Subject, draw_line, glyph
+from experiments.pictures.strokes import Random, Subject, as_in_mnist, draw_line, glyph
 
 Digit = Float32[np.ndarray, "28 28"]
 CENTRE = np.array([13.5, 13.5])
 
 
 def corrupted(rng: Random, subject: Subject, corruption: Callable[[Random, Digit], np.ndarray]) -> np.ndarray:
-    digit = subject.astype(np.float32) / 255 if isinstance(subject, np.ndarray) else _as_in_mnist(rng, subject)
+    if isinstance(subject, np.ndarray):
+        digit = subject.astype(np.float32) / 255
+    else:
+        digit = as_in_mnist(glyph(rng, subject, 100, rng.uniform(0.09, 0.16)))
     return np.round(np.clip(corruption(rng, digit), 0, 1) * 255).astype(np.uint8)
-
-
-def _as_in_mnist(rng: Random, label: int) -> Digit:
-    strokes = glyph(rng, label, 100, rng.uniform(0.09, 0.16))
-    zoom = 20 / max(strokes.shape)
-    moments = cv2.moments(strokes)
-    middle = np.array([moments["m10"], moments["m01"]]) / moments["m00"]
-    matrix = np.column_stack([np.eye(2) * zoom, 14 - zoom * (middle + 0.5)])
-    small = cv2.GaussianBlur(strokes, (0, 0), 0.4 / zoom)  # the resampling takes single pixels
-    return cv2.warpAffine(small, matrix, (28, 28))
 
 
 def shot_noise(rng: Random, digit: Digit) -> np.ndarray:

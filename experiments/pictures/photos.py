@@ -9,10 +9,14 @@ import numpy as np
 from experiments.pictures.cameras import (
     Light,
     blind,
+    creased,
     defocused,
+    dusk,
     even,
+    glare,
     gradient,
     jpeg,
+    resized,
     shadow,
     shaken,
     tilted,
@@ -40,6 +44,8 @@ class Photo:
     """Heights and widths, in pixels."""
     share: Span = (0.15, 0.6)
     """Height of the digit in the frame's shorter side."""
+    margin: float = 0.08
+    """Share of the frame at each edge that is free of ink before the camera tilts."""
     papers: tuple[Colour, ...] = (PAPERS["white"],)
     pens: tuple[Colour, ...] = (PENS["black"], PENS["blue"])
     pen: Span | None = None
@@ -70,10 +76,14 @@ class Photo:
         frame = pick(rng, self.frames)
         height = int(min(frame) * rng.uniform(*self.share))
         coverage = write(height, rng.uniform(*self.pen) if self.pen else None)
+        fit = min(1.0, *np.multiply(frame, 1 - 2 * self.margin) / coverage.shape)
+        if fit < 1:
+            coverage = cv2.resize(coverage, None, fx=fit, fy=fit, interpolation=cv2.INTER_AREA)
         page = paper(rng, frame, pick(rng, self.papers))
         if self.pitch:
             page = ruled(rng, page, height * rng.uniform(*self.pitch), self.squared)
-        top, left = (int(free * rng.uniform(0.15, 0.85)) for free in np.subtract(frame, coverage.shape))
+        free, edge = np.subtract(frame, coverage.shape), np.multiply(frame, self.margin)
+        top, left = np.clip(free * rng.uniform(0.15, 0.85, 2), edge, free - edge).astype(int).tolist()
         coverage = self.finish(rng, coverage) if self.finish else coverage
         page = inked(page, coverage, top, left, pick(rng, self.pens), rng.uniform(*self.strength))
         if self.clutter:
@@ -130,6 +140,26 @@ def behind(rng: Random, page: Page, _box: Box) -> Page:
     return page * (1 - rng.uniform(0.04, 0.13) * seen[..., None])
 
 
+def neighbours(rng: Random, page: Page, box: Box) -> Page:
+    """Other writing on the page, cut off by the frame's edges."""
+    top, left, high, wide = box
+    height, width = page.shape[:2]
+    for _ in range(rng.integers(1, 5)):
+        other = glyph(rng, int(rng.integers(10)), high, rng.uniform(0.05, 0.12))
+        beyond = int(rng.uniform(0.45, 0.8) * min(other.shape))
+        places = {  # by the room between the edge and the digit
+            top: (-beyond, int(rng.integers(width))),
+            left: (int(rng.integers(height)), -beyond),
+            height - top - high: (height - other.shape[0] + beyond, int(rng.integers(width))),
+            width - left - wide: (int(rng.integers(height)), width - other.shape[1] + beyond),
+        }
+        room = pick(rng, tuple(places))
+        if room > max(other.shape) - beyond + 0.3 * high:
+            y, x = places[room]
+            page = inked(page, other, y, x, PENS["black"])
+    return page
+
+
 def everything(rng: Random, subject: Subject) -> bytes:
     """A draw from all troubles at once."""
     ruling = rng.integers(3)
@@ -167,19 +197,29 @@ def chalk(rng: Random, subject: Subject) -> bytes:
     return jpeg(rng, tilted(rng, page, 10, 0.03), light)
 
 
+def large(rng: Random, subject: Subject) -> bytes:
+    """12 megapixels."""
+    photo = Photo(((1500, 2000), (2000, 1500)), (0.05, 0.5), papers=ALL_PAPERS, pen=(0.04, 0.12), lights=LIGHTS)
+    return cv2.imencode(".jpg", resized(photo(rng, subject), 4000))[1].tobytes()
+
+
+def forwarded(rng: Random, subject: Subject) -> bytes:
+    """What messengers leave of a photo: some 300 pixels, and few of a JPEG's coefficients."""
+    small = resized(everything(rng, subject), int(rng.integers(240, 400)))
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 45))])[1].tobytes()
+
+
 def thumbnail(rng: Random, subject: Subject) -> np.ndarray:
     """A photo that was made small: 24 to 64 pixels, paper and shadows and all."""
-    photo = Photo(((480, 480),), (0.45, 0.8), ALL_PAPERS, lights=LIGHTS, degrees=8, perspective=0.02)
-    pixels = np.asarray(cv2.imdecode(np.frombuffer(photo(rng, subject), np.uint8), cv2.IMREAD_COLOR_RGB))
-    side = int(rng.integers(24, 65))
-    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    photo = Photo(((480, 480),), (0.45, 0.8), papers=ALL_PAPERS, lights=LIGHTS, degrees=8, perspective=0.02)
+    small = resized(photo(rng, subject), int(rng.integers(24, 65)))[..., ::-1]
     return small if rng.random() < 0.5 else 255 - small
 
 
 LIGHTS = (even, gradient, shadow, vignette)
 RULED, SQUARED = (0.35, 1.6), (0.25, 1.3)
-_DAY = (even, gradient, shadow)
-_LINES = Photo(lights=_DAY, degrees=6, perspective=0.02)
+DAY = (even, gradient, shadow)
+_LINES = Photo(lights=DAY, degrees=6, perspective=0.02)
 FAMILIES = {
     "photo_white": Photo(),
     "photo_paper": Photo(papers=ALL_PAPERS[1:]),
@@ -187,19 +227,25 @@ FAMILIES = {
     "photo_vignette": Photo(papers=ALL_PAPERS, lights=(vignette,)),
     "photo_ruled": replace(_LINES, pitch=RULED),
     "photo_squared": replace(_LINES, pitch=SQUARED, squared=True),
-    "photo_pens": Photo(papers=ALL_PAPERS, pens=ALL_PENS, lights=_DAY),
+    "photo_pens": Photo(papers=ALL_PAPERS, pens=ALL_PENS, lights=DAY),
     "photo_pencil": Photo(finish=pencil, strength=(0.3, 0.6), pen=(0.03, 0.09)),
     "photo_ballpoint": Photo(finish=ballpoint, pen=(0.025, 0.06)),
     "photo_marker": Photo(pen=(0.15, 0.24), pens=ALL_PENS),
     "photo_blur": Photo(blur=0.09),
     "photo_motion": Photo(motion=0.22),
-    "photo_tiny": Photo(((1500, 2000),), share=(0.025, 0.07), lights=_DAY),
-    "photo_fills": Photo(((400, 400),), share=(0.8, 0.98), lights=_DAY, degrees=3),
+    "photo_tiny": Photo(((1500, 2000),), share=(0.025, 0.07), lights=DAY),
+    "photo_fills": Photo(((400, 400),), share=(0.8, 0.98), margin=0.01, lights=DAY, degrees=3),
     "photo_tilted": Photo(degrees=15, perspective=0.08, lights=(gradient, shadow)),
     "photo_noisy_jpeg": Photo(noise=0.05, quality=18),
     "photo_desk": Photo(clutter=desk, papers=ALL_PAPERS, share=(0.15, 0.4)),
     "photo_marks": Photo(clutter=marks, share=(0.15, 0.5)),
     "photo_behind": Photo(clutter=behind),
+    "photo_neighbours": Photo(clutter=neighbours, share=(0.2, 0.5), degrees=3),
+    "photo_creased": Photo(papers=ALL_PAPERS, lights=(creased,), blur=0.03),
+    "photo_glare": Photo(papers=ALL_PAPERS, pens=ALL_PENS, lights=(glare,)),
+    "photo_dusk": Photo(papers=ALL_PAPERS, lights=(dusk,), noise=0.03, quality=70),
+    "photo_large": large,
+    "photo_forwarded": forwarded,
     "photo_everything": everything,
     "chalk": chalk,
     "thumbnail": thumbnail,

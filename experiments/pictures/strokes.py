@@ -88,17 +88,28 @@ def cropped(coverage: np.ndarray) -> np.ndarray:
     return coverage[top : top + high, left : left + wide] if wide else np.ones((2, 2), np.float32)
 
 
+def as_in_mnist(coverage: Coverage) -> Float32[np.ndarray, "28 28"]:
+    """Scaled to 20 pixels, the centre of mass in the middle of 28 x 28."""
+    zoom = 20 / max(coverage.shape)
+    moments = cv2.moments(coverage)
+    middle = np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+    matrix = np.column_stack([np.eye(2) * zoom, 14 - zoom * (middle + 0.5)])
+    soft = cv2.GaussianBlur(coverage, (0, 0), 0.4 / zoom)  # the resampling takes single pixels
+    return cv2.warpAffine(soft, matrix, (28, 28))
+
+
 def _repenned(coverage: Coverage, pen: float) -> Coverage:
     """The same path by a pen of another width."""
     change = round(len(coverage) * (pen - MNIST_PEN))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (abs(change) + 1,) * 2)
     if change >= 0:
         return cv2.dilate(np.pad(coverage, change), kernel)
-    return np.maximum(cv2.erode(coverage, kernel), _traced(coverage, pen))
+    traced = _traced(coverage, pen)
+    return traced if pen < MNIST_PEN / 2 else np.maximum(cv2.erode(coverage, kernel), traced)
 
 
 def _traced(coverage: Coverage, pen: float) -> Coverage:
-    """The middle of the strokes, drawn as a line: what is left where a thin pen's erosion would break them."""
+    """The middle of the strokes, drawn as a line; erosion alone would break a thin pen's strokes."""
     zoom = min(1.0, 120 / len(coverage))
     small = cv2.resize(coverage, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
     middle = np.pad(_thinned((small > 0.5).astype(np.uint8)), 1)
@@ -125,5 +136,8 @@ def _thinned(mask: np.ndarray) -> np.ndarray:
         for kernel in kernels:
             thinner = thinner - cv2.morphologyEx(thinner, cv2.MORPH_HITMISS, kernel)
         if (thinner == mask).all():
-            return mask
+            break
         mask = thinner
+    for _ in range(len(mask) // 20):  # without the forks into the corners of its ends
+        mask = mask * (cv2.blur(mask.astype(np.float32), (3, 3)) > 2.5 / 9)
+    return mask
