@@ -1,6 +1,6 @@
 """Random changes to a batch of training images, on the device, from one key. Labels never move."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +20,17 @@ def augment(
     config: AugmentConfig, images: UInt8[Array | np.ndarray, "batch 28 28"], key: Array
 ) -> Float32[Array, "batch 28 28"]:
     """Changes every image by its own draw, in a camera's order: pen, then paper, then the light and noise upon it."""
-    keys = dict(zip(("warp", "elastic", "light", *_PEN, *_LIGHT), jax.random.split(key, 3 + len(_PEN) + len(_LIGHT))))
-    changed = jnp.asarray(images, jnp.float32)
+    keys = dict(zip(("warp", "hard", "elastic", *_CHANGES), jax.random.split(key, 3 + len(_CHANGES))))
+    hard = jax.random.uniform(keys["hard"], (len(images), 1, 1)) < config.hard
+    moved = jnp.asarray(images, jnp.float32)
     if _moves(config):
-        bend = random_bend(config.elastic, len(images), keys["elastic"]) if config.elastic else None
-        changed = warp(images, random_matrices(config, len(images), keys["warp"]), bend)
-
-    def under(changes: Mapping[str, Callable[[float, Array, Array], Array]], pictures: Array) -> Array:
-        for name, change in changes.items():
-            if getattr(config, name):
-                pictures = change(getattr(config, name), pictures, keys[name])
-        return pictures
-
-    drawn = under(_PEN, changed)
-    lit = under(_LIGHT, drawn)
-    if lit is drawn or config.light == 1:
-        return lit
-    return jnp.where(jax.random.uniform(keys["light"], (len(images), 1, 1)) < config.light, lit, drawn)
+        bend = random_bend(config.elastic, len(images), keys["elastic"]) * hard if config.elastic else None
+        moved = warp(images, random_matrices(config, len(images), keys["warp"]), bend)
+    changed = moved
+    for name, change in _CHANGES.items():
+        if getattr(config, name):
+            changed = change(getattr(config, name), changed, keys[name])
+    return moved if changed is moved else jnp.where(hard, changed, moved)
 
 
 def random_matrices(config: AugmentConfig, batch: int, key: Array) -> Matrices:
@@ -149,5 +143,12 @@ def _erase(chance: float, images: Array, key: Array) -> Array:
     return jnp.where(on_line.any(1), jnp.where(grey[:, 0] < 0.5, 0.0, 255.0), images)
 
 
-_PEN = {"outline": _outline, "stroke": _stroke}
-_LIGHT = {"erase": _erase, "contrast": _contrast, "background": _background, "blur": _blur, "noise": _noise}
+_CHANGES = {
+    "outline": _outline,
+    "stroke": _stroke,
+    "erase": _erase,
+    "contrast": _contrast,
+    "background": _background,
+    "blur": _blur,
+    "noise": _noise,
+}

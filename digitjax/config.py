@@ -97,14 +97,14 @@ class AugmentConfig:
     """Share of the size, in both directions apart."""
     shear: float = 0.0
     """Sideways pixels a pixel of height."""
+    hard: float = 1.0
+    """Share of the pictures on which what follows falls; the others are only moved."""
     elastic: float = 0.0
     """Deviation, in pixels, of a smooth random displacement (Simard et al. 2003)."""
     stroke: float = 0.0
     """How far strokes are thickened or thinned: 1 is a pixel on both sides."""
     outline: float = 0.0
     """Chance that strokes become their outlines."""
-    light: float = 1.0
-    """Share of the pictures on which what follows falls; the others stay clean."""
     background: float = 0.0
     """Grey level added as an even light or a slope, as a share of white."""
     contrast: float = 0.0
@@ -124,7 +124,7 @@ class AugmentConfig:
 
 
 _LARGEST_CHANGE = dict(rotation=180, shift=28, zoom=0.9, shear=2, elastic=5) | dict.fromkeys(
-    ("stroke", "outline", "light", "background", "contrast", "noise", "blur", "erase"), 1
+    ("stroke", "outline", "hard", "background", "contrast", "noise", "blur", "erase"), 1
 )
 
 
@@ -215,14 +215,14 @@ NETWORKS: Mapping[str, ModelConfig] = {
 _PLAIN = TrainingConfig("adam", 1e-3, "constant", warmup=0.0, weight_decay=0.0, label_smoothing=0.0, ema=0.0)
 
 _HARD = AugmentConfig(
-    rotation=18.0,
-    shift=2.5,
-    zoom=0.18,
-    shear=0.2,
+    rotation=15.0,
+    shift=2.0,
+    zoom=0.15,
+    shear=0.13,
+    hard=0.6,
     elastic=1.0,
     stroke=1.0,
-    outline=0.06,
-    light=0.45,
+    outline=0.08,
     background=0.6,
     contrast=0.5,
     noise=0.2,
