@@ -124,8 +124,8 @@ def run_evaluate(args: Evaluate) -> int:
     found = artifact.read(args.model or ("outputs" if (Path("outputs") / artifact.MODEL).exists() else "pretrained"))
     if not args.model:
         _tell(f"model {found.name}")
-    config = found.config
-    splits = data.load(args.data or config.data, config.validation_share if not args.data else 0.0)
+    learnt = found.card["config"]
+    splits = data.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
     if splits.note:
         _tell(splits.note)
     whole = args.data and not splits.official
@@ -270,7 +270,7 @@ def _parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
         if start:
             from digitjax import artifact
 
-            config = dataclasses.replace(config, model=artifact.read(start).config.model)
+            config = dataclasses.replace(config, model=artifact.read(start).config)
             words = [re.sub("^--from(?==|$)", "--initial", word) for word in words]
         if network is not None:
             config = dataclasses.replace(config, model=named("network", network, NETWORKS))

@@ -1,5 +1,6 @@
 """A trained model as one file: its config and weights, what validation taught of trust, and how well it reads."""
 
+import dataclasses
 import hashlib
 import json
 import zipfile
@@ -10,10 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from digitjax import config as configs
 from digitjax import model
 from digitjax.checkpoint import write_file
-from digitjax.config import Config
+from digitjax.config import ModelConfig, model_config
 from digitjax.errors import DigitjaxError, UsageError
 from digitjax.model import Variables
 from digitjax.trust import Trust
@@ -25,11 +25,11 @@ _DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, 
 
 
 class Artifact(NamedTuple):
-    config: Config
+    config: ModelConfig
     variables: Variables
     trust: Trust
     card: dict[str, Any]
-    """Where it comes from: figures and provenance of its run."""
+    """Where it comes from: config, figures and provenance of its run. Nothing that is needed to use it."""
     name: str = ""
     checksum: str = ""
     """The first 12 hex digits of the file's SHA-256."""
@@ -41,7 +41,7 @@ def write(file: Path, artifact: Artifact) -> None:
     Raises:
       DigitjaxError: it cannot be written.
     """
-    about = json.dumps({"config": json.loads(configs.to_json(artifact.config)), "card": artifact.card})
+    about = json.dumps({"model": dataclasses.asdict(artifact.config), "card": artifact.card})
     arrays: dict[str, Any] = {"about": np.frombuffer(about.encode(), np.uint8)} | _flat(
         artifact.variables, artifact.trust
     )
@@ -69,7 +69,7 @@ def read(which: str | Path = "pretrained") -> Artifact:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         about = json.loads(arrays.pop("about").tobytes())
-        config = configs.from_json(json.dumps(about["config"]))
+        config = model_config(about["model"])
         variables, trust = _shaped(config, arrays)
     except FileNotFoundError as error:
         raise DigitjaxError(f"no model is called {which}: name a run folder, a model file, or pretrained") from error
@@ -83,14 +83,14 @@ def _flat(variables: Variables, trust: Trust) -> dict[str, np.ndarray]:
     return {_name(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _shaped(config: Config, arrays: dict[str, np.ndarray]) -> tuple[Variables, Trust]:
+def _shaped(config: ModelConfig, arrays: dict[str, np.ndarray]) -> tuple[Variables, Trust]:
     """The arrays in their places; ValueError where one is missing, too many, or of another shape."""
-    variables = jax.eval_shape(lambda: model.init(config.model, jax.random.key(0)))
+    variables = jax.eval_shape(lambda: model.init(config, jax.random.key(0)))
     like = {"variables": variables, "trust": dict.fromkeys(Trust._fields, 0)}
     paths, structure = jax.tree.flatten_with_path(like)
     names = [_name(path) for path, _ in paths]
     if set(names) != set(arrays):
-        raise ValueError(f"its arrays are others than those of {config.model.network}")
+        raise ValueError(f"its arrays are others than those of {config.network}")
     for name, (_, leaf) in zip(names, paths):
         fits = leaf is None or not isinstance(leaf, jax.ShapeDtypeStruct) or arrays[name].shape == leaf.shape
         if not fits or arrays[name].dtype != np.float32:

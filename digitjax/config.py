@@ -269,7 +269,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """Reads what `to_json` wrote.
+    """Reads what `to_json` wrote of a whole run.
 
     Raises:
       UsageError: not JSON, a field that is unknown or missing, a value that its field refuses.
@@ -278,6 +278,15 @@ def from_json(text: str) -> Config:
         return _build(Config, json.loads(text))
     except json.JSONDecodeError as error:
         raise UsageError(f"the config is not JSON: {error}") from error
+
+
+def model_config(values: Any) -> ModelConfig:
+    """The network that `dataclasses.asdict` made these values of.
+
+    Raises:
+      UsageError: as for `from_json`.
+    """
+    return _build(ModelConfig, values)
 
 
 def _build(kind: type, values: Any) -> Any:

@@ -133,7 +133,7 @@ def load(which: str = "pretrained") -> Predictor:
     from digitjax import artifact
 
     found = artifact.read(which)
-    return Predictor(found.config.model, found.variables, found.trust, found.name, found.checksum)
+    return Predictor(found.config, found.variables, found.trust, found.name, found.checksum)
 
 
 def _parts(count: int) -> Iterator[slice]:

@@ -1,5 +1,6 @@
 """What a run is worth: the figures of an evaluation, and the files that a finished run leaves behind."""
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -31,7 +32,7 @@ def evaluation(found: Artifact, dataset: Dataset, data: str) -> dict[str, Any]:
 
     Loss and calibration error are those after temperature scaling.
     """
-    sums = train.evaluate(found.config.model, found.variables, dataset, temperature=found.trust.temperature)
+    sums = train.evaluate(found.config, found.variables, dataset, temperature=found.trust.temperature)
     right, examples = float(np.trace(sums.confusion)), float(sums.weight)
     low, high = metrics.wilson(right, examples)
     return {
@@ -76,9 +77,10 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
     `metrics.json` is written last: a folder that has it is finished.
     """
     kind = "test" if splits.official else "held-back part (not an official test set)"
-    found = Artifact(config, jax.tree.map(np.asarray, trained.variables), learn_trust(config, splits, trained), {})
+    trust = learn_trust(config, splits, trained)
+    found = Artifact(config.model, jax.tree.map(np.asarray, trained.variables), trust, {})
     figures = evaluation(found, splits.test, f"{splits.name}, {kind}")
-    answers = Predictor(config.model, trained.variables, found.trust).judge(splits.test.images)
+    answers = Predictor(config.model, trained.variables, trust).judge(splits.test.images)
     figures["verdicts"] = {name: float((answers.verdicts == place).mean()) for place, name in enumerate(VERDICTS)}
     best = trained.history[trained.best_epoch - 1]
     figures |= {
@@ -91,7 +93,8 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
     }
     _draw(run, config, splits, trained, answers, figures)
     origin = provenance(config, splits, trained)
-    artifact.write(run / artifact.MODEL, found._replace(card={"figures": figures, "provenance": origin}))
+    card = {"config": dataclasses.asdict(config), "figures": figures, "provenance": origin}
+    artifact.write(run / artifact.MODEL, found._replace(card=card))
     checkpoint.write_text(run / "metrics.txt", as_text(figures))
     checkpoint.write_text(run / "provenance.json", json.dumps(origin, indent=2) + "\n")
     checkpoint.write_text(run / "metrics.json", json.dumps(figures, indent=2) + "\n")

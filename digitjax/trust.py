@@ -31,8 +31,11 @@ class Trust(NamedTuple):
 
 
 def energy(logits: Logits) -> Float[AnyArray, " batch"]:
-    """Low for what looks like a class, high for what looks like none (Liu et al. 2020)."""
-    return -jax.nn.logsumexp(logits, axis=-1)
+    """Low for what looks like a class, high for what looks like none (Liu et al. 2020).
+
+    Of logits less their mean: the loss leaves that free, and it drifts.
+    """
+    return -jax.nn.logsumexp(logits - logits.mean(-1, keepdims=True), axis=-1)
 
 
 def distance(trust: Trust, embedding: Embedding) -> Float[AnyArray, " batch"]:

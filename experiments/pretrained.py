@@ -33,7 +33,7 @@ def main() -> None:
     figures, origin = found.card["figures"], found.card["provenance"]
     low, high = figures["accuracy_interval"]
     facts = {
-        "network": f"{found.config.model.network}, {figures['parameters']:,} parameters",
+        "network": f"{found.config.network}, {figures['parameters']:,} parameters",
         "file": f"{target.stat().st_size:,} bytes",
         "model": found.checksum,
         "recipe": f"{origin['recipe']}, seed {origin['seed']}, {figures['epochs']} epochs",

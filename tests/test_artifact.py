@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 import digitjax
 from digitjax import artifact, model
 from digitjax.artifact import Artifact
-from digitjax.config import Config, ModelConfig
+from digitjax.config import ModelConfig
 from digitjax.errors import DigitjaxError
 from digitjax.trust import Trust
 
-CONFIG = Config(model=ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max"))
+CONFIG = ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max")
 
 
 def some(seed: int = 0) -> Artifact:
     draw = np.random.default_rng(seed)
-    variables = jax.tree.map(np.asarray, model.init(CONFIG.model, jax.random.key(seed)))
+    variables = jax.tree.map(np.asarray, model.init(CONFIG, jax.random.key(seed)))
     shapes = {"temperature": (), "whitening": (6, 6), "centres": (10, 6), "limits": (4,), "least_confidence": ()}
     parts = {name: np.asarray(draw.random(shapes[name]), np.float32) for name in Trust._fields}
     return Artifact(CONFIG, variables, Trust(**parts), {"seed": seed})

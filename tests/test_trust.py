@@ -63,6 +63,14 @@ def test_the_limits_refuse_their_share_of_fresh_digits(refusal):
     assert np.mean(np.asarray(verdicts) > 0) == pytest.approx(refusal, abs=0.25 * refusal + 0.002)
 
 
+@given(SEEDS, st.floats(-50, 50))
+def test_energy_is_low_where_a_class_stands_out_and_does_not_see_a_common_shift(seed, shift):
+    logits = np.random.default_rng(seed).normal(0, 1, (20, 10)).astype(np.float32)
+    outstanding = logits + 10 * np.eye(10, dtype=np.float32)[np.arange(20) % 10]
+    assert (np.asarray(trust.energy(outstanding)) < np.asarray(trust.energy(logits))).all()
+    np.testing.assert_allclose(trust.energy(logits + np.float32(shift)), trust.energy(logits), atol=1e-4)
+
+
 def test_distance_is_mahalanobis_own():
     taught = learnt(3)
     points = embeddings(9, 200)
