@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from digitjax.ink import Ink, ink, ring
+from digitjax.ink import Ink, ink, quantile, ring
 from digitjax.pixels import read_picture
 
 SEARCH_SIDE = 800  # the ink is looked for at this size, and then looked at again where it is
@@ -140,5 +140,5 @@ def fitted(strokes: Ink) -> UInt8[np.ndarray, "28 28"]:
     size = max(1, round(strokes.shape[1] * zoom)), max(1, round(strokes.shape[0] * zoom))
     small = cv2.resize(strokes, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
     core = small[small > 0.5 * small.max()]
-    small = np.clip(small * (255 / np.percentile(core, 75)), 0, 255)
+    small = np.clip(small * (255 / quantile(core, 0.75)), 0, 255)
     return _centred(np.round(small).astype(np.uint8))

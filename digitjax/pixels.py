@@ -126,7 +126,7 @@ def _from_pil(image: Any) -> np.ndarray:
     elif mode == "1":
         pixels = np.asarray(image).astype(np.uint8) * 255
     elif "transparency" in image.info or mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        pixels = _without_alpha(np.asarray(image.convert("RGBA")))
+        pixels = _without_alpha(np.asarray(image if mode == "RGBA" else image.convert("RGBA")))
     else:
         pixels = np.asarray(image.convert("RGB"))
     return pixels
@@ -164,18 +164,17 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 
 def _without_alpha(rgba: np.ndarray) -> np.ndarray:
     """Lay the visible on a ground that shows it: strokes of one tone on their opposite, a page on its own paper."""
-    colour, alpha = rgba[..., :3], rgba[..., 3]
+    colour, alpha = rgba[..., :3], cv2.extractChannel(rgba, 3)
     if alpha.min() == 255:
         return np.ascontiguousarray(colour)
     grey = cv2.cvtColor(rgba, cv2.COLOR_RGB2GRAY)
-    tones = grey[alpha > 127]
+    tones = np.sort(grey[alpha > 127])
     if not tones.size:
         return np.zeros(alpha.shape, np.uint8)
-    darkest, middle, brightest = np.percentile(tones[:: max(1, tones.size // 5000)], (5, 50, 95))
-    if brightest - darkest < 80:
-        below = 0 if middle > 127 else 255
-        above: np.ndarray = grey.astype(np.uint16)
-        weight = alpha.astype(np.uint16)
-    else:
-        below, above, weight = int(middle), colour.astype(np.uint16), alpha[..., None].astype(np.uint16)
-    return ((above * weight + below * (255 - weight) + 127) // 255).astype(np.uint8)
+    darkest, middle, brightest = (int(tones[int(share * (tones.size - 1))]) for share in (0.05, 0.5, 0.95))
+    if brightest - darkest >= 80:
+        above, weight = colour.astype(np.uint16), alpha[..., None].astype(np.uint16)
+        return ((above * weight + middle * (255 - weight) + 127) // 255).astype(np.uint8)
+    if middle > 127:
+        return cv2.multiply(grey, alpha, scale=1 / 255)
+    return cv2.bitwise_not(cv2.multiply(cv2.bitwise_not(grey), alpha, scale=1 / 255))

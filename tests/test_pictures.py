@@ -169,6 +169,6 @@ def test_training_knows_nothing_of_the_test_pictures(name):
 def test_the_table_counts_right_digits_whatever_the_verdict_and_refused_non_digits():
     rows = [
         {"kind": "digits", "group": "photos", "family": "a", "pictures": 10, "right": 0.5, "digit": 0.2, "bare": 0.1},
-        {"kind": "digits", "group": "photos", "family": "b", "pictures": 30, "right": 1.0, "digit": 0.4, "bare": None},
+        {"kind": "digits", "group": "photos", "family": "b", "pictures": 30, "right": 1.0, "digit": 0.4, "bare": 0.1},
     ]
     assert "| photos | 40 | 75.0 | 10.0 | 30.0 | a: 50.0 |" in reading.tables(rows)
