@@ -86,6 +86,49 @@ def wilson(right: float | int, examples: float | int, z: float = 1.959964) -> tu
     return min(share, max(0.0, float(centre - half))), max(share, min(1.0, float(centre + half)))
 
 
+def brier(probabilities: AnyArray, labels: AnyArray) -> float:
+    """Mean squared distance of the probabilities from the truth (Brier 1950), from 0 to 2."""
+    rows = np.asarray(probabilities, np.float64)
+    return float(((rows - np.eye(rows.shape[1])[np.asarray(labels)]) ** 2).sum(1).mean())
+
+
+def auroc(strange: AnyArray, clean: AnyArray) -> float:
+    """The chance that a score is higher for something strange than for something clean; an equal one counts half."""
+    from scipy import stats  # half a second, and training does not need it
+
+    return float(stats.mannwhitneyu(strange, clean).statistic) / (len(strange) * len(clean))
+
+
+def risk_by_coverage(confidences: AnyArray, right: AnyArray) -> Float[np.ndarray, " n"]:
+    """The share misread among the k surest, for k = 1 to n (El-Yaniv and Wiener 2010)."""
+    wrong = ~np.asarray(right, bool)[np.argsort(-np.asarray(confidences), kind="stable")]
+    return np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
+
+
+class Paired(NamedTuple):
+    """Two readers of the same digits."""
+
+    difference: float
+    """The first's accuracy less the second's, ..."""
+    low: float
+    high: float
+    """... and its 95 % interval (Agresti and Min 2005)."""
+    p_value: float
+    """Of an exact McNemar test (1947): the chance of at least this imbalance, were they equally good."""
+
+
+def paired(only_first: int, only_second: int, examples: int, z: float = 1.959964) -> Paired:
+    """Compares two readers by how many digits each alone read rightly, of `examples` that both were shown."""
+    from scipy import stats
+
+    contested = only_first + only_second
+    p_value = float(stats.binomtest(only_first, contested).pvalue) if contested else 1.0
+    a, b, n = only_first + 0.5, only_second + 0.5, examples + 2
+    half = z * np.sqrt(a + b - (a - b) ** 2 / n) / n
+    difference = (only_first - only_second) / examples
+    return Paired(difference, float((a - b) / n - half), float((a - b) / n + half), p_value)
+
+
 def per_class(confusion: AnyArray) -> list[Mapping[str, float | int]]:
     """Accuracy (recall) with its Wilson interval, precision, F1 and support of each class; 0 where undefined."""
     confusion = np.asarray(confusion, np.float64)

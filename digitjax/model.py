@@ -66,6 +66,26 @@ def logits_from_features(config: ModelConfig, variables: Variables, cut: Feature
     return cast(Logits, Network(config).apply(variables, cut, start, method=Network.logits_from))
 
 
+def placement(config: ModelConfig, layer: int = -1) -> tuple[int, float]:
+    """Where the cells of `features` lie in the picture: their distance and the centre of the first, in pixels."""
+    last = range(sum(config.depth))[layer]
+    stride, centre = 1, 0.0
+    for number, pool in enumerate(_pools(config)[: last + 1]):
+        centre += stride if config.padding == "VALID" else 0
+        if pool and (config.batch_norm or number < last):
+            centre, stride = centre + stride / 2, 2 * stride
+    return stride, centre
+
+
+def _pools(config: ModelConfig) -> list[bool]:
+    """Whether a pool follows, by convolution."""
+    return [
+        position == depth - 1 and config.pools_after(stage)
+        for stage, depth in enumerate(config.depth)
+        for position in range(depth)
+    ]
+
+
 def parameter_count(variables: Variables) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
@@ -123,10 +143,7 @@ class Network(nn.Module):
     def setup(self) -> None:
         config = self.config
         widths = [width for width, depth in zip(config.widths, config.depth) for _ in range(depth)]
-        ends = np.cumsum(config.depth) - 1
-        self.pools = [
-            layer in ends and config.pools_after(int(np.searchsorted(ends, layer))) for layer in range(len(widths))
-        ]
+        self.pools = _pools(config)
         self.convolutions = [
             Convolution(width, config.padding, not config.batch_norm, name=f"convolution_{layer}")
             for layer, width in enumerate(widths)

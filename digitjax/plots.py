@@ -1,7 +1,8 @@
 """Pictures of a run, one function each: arrays and rows in, a figure out. The only file that knows matplotlib."""
 
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from digitjax.checkpoint import History, write_file
+from digitjax.metrics import BINS, Totals, expected_calibration_error, wilson
 from digitjax.predict import Prediction
 
 _TRAINING, _VALIDATION = "#8a8f98", "#1f6feb"
@@ -17,7 +19,13 @@ _WRONG = "#c62828"
 
 def save(figure: Figure, file: Path) -> None:
     """Writes a figure as PNG, whole or not at all."""
-    write_file(file, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+    write_file(file, lambda temporary: temporary.write_bytes(png(figure)))
+
+
+def png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    return stream.getvalue()
 
 
 def curve(history: History, quantity: str, unit: str = "") -> Figure:
@@ -39,6 +47,7 @@ def curve(history: History, quantity: str, unit: str = "") -> Figure:
         ha="center",
     )
     axes.margins(y=0.18)
+    axes.set_xlim(0.5, len(epochs) + 0.5)
     axes.set(xlabel="epoch", ylabel=f"{quantity} {unit}".strip(), title=f"{quantity.capitalize()} by epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
@@ -47,9 +56,14 @@ def curve(history: History, quantity: str, unit: str = "") -> Figure:
 
 
 def digits(
-    images: np.ndarray, titles: Sequence[str], heading: str, columns: int = 8, wrong: Sequence[bool] = ()
+    images: Sequence[np.ndarray] | np.ndarray,
+    titles: Sequence[str],
+    heading: str,
+    columns: int = 8,
+    wrong: Sequence[bool] = (),
+    maps: Sequence[np.ndarray | None] = (),
 ) -> Figure:
-    """A sheet of 28 x 28 images, each under its title; those marked `wrong` in red."""
+    """A sheet of pictures, each under its title, in red where `wrong`; a heat map of 0..1 lies over its picture."""
     rows = max(1, math.ceil(len(images) / columns))
     figure = Figure(figsize=(columns * 1.25, rows * 1.55 + 0.6), layout="constrained")
     figure.suptitle(heading)
@@ -59,6 +73,29 @@ def digits(
     for row, (axes, image, title) in enumerate(zip(grid, images, titles)):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=8, color=_WRONG if row < len(wrong) and wrong[row] else "black")
+        heat = maps[row] if row < len(maps) else None
+        if heat is not None:
+            axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.25 + 0.55 * heat)
+    return figure
+
+
+def channels(stack: np.ndarray, heading: str) -> Figure:
+    """A tile a channel of a [height, width, channels] array; signed ones in blue and red, white at 0."""
+    count = stack.shape[-1]
+    columns = min(16, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(0.7 * columns + 1, 0.7 * rows + 0.6), layout="constrained")
+    figure.suptitle(heading, fontsize=10)
+    most = max(float(np.abs(stack).max()), 1e-12)
+    least, colours = (-most, "RdBu_r") if stack.min() < 0 else (0, "gray")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    shades = [
+        axes.imshow(stack[..., channel], cmap=colours, vmin=least, vmax=most)
+        for channel, axes in enumerate(grid[:count])
+    ]
+    figure.colorbar(shades[0], ax=grid.tolist(), shrink=0.8)
     return figure
 
 
@@ -80,6 +117,50 @@ def predictions(found: Sequence[tuple[str, np.ndarray, Prediction, np.ndarray]])
         bars.tick_params(labelsize=7)
         title = f"{prediction.digit}  ({100 * prediction.confidence:.1f} %), {prediction.verdict.replace('_', ' ')}"
         bars.set_title(title, fontsize=9, color="black" if sure else _WRONG)
+    return figure
+
+
+def reliability(before: Totals, after: Totals) -> Figure:
+    """Share right by confidence, and how many digits have it, before and after temperature scaling."""
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    upper, lower = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
+    for top, bottom, (title, sums) in zip(upper, lower, {"before": before, "after": after}.items()):
+        used = np.flatnonzero(sums.examples)
+        examples = np.asarray(sums.examples, np.float64)[used]
+        confidence, right = (np.asarray(part)[used] / examples for part in (sums.confidence, sums.correct))
+        bounds = np.array([wilson(*pair) for pair in zip(right * examples, examples)]).T
+        top.plot([0, 1], [0, 1], "--", color=_TRAINING, lw=1)
+        top.errorbar(confidence, right, np.abs(bounds - right), fmt="o", color=_VALIDATION, capsize=2)
+        error = expected_calibration_error(sums)
+        top.set(ylabel="share right", ylim=(0, 1.02), title=f"{title} temperature scaling: ECE {100 * error:.2f} %")
+        top.grid(alpha=0.3)
+        bottom.bar((np.arange(BINS) + 0.5) / BINS, sums.examples, 0.9 / BINS, color=_TRAINING)
+        bottom.set(xlabel="confidence", ylabel="digits", yscale="log", xlim=(0, 1))
+    return figure
+
+
+def risk(by_coverage: np.ndarray) -> Figure:
+    """The share misread among the surest, by how many of all they are."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    coverage = 100 * np.arange(1, len(by_coverage) + 1) / len(by_coverage)
+    axes.plot(coverage, 100 * by_coverage, color=_VALIDATION)
+    axes.set(xlabel="digits answered, the surest first, %", ylabel="misread among them, %", ylim=(0, None))
+    axes.margins(x=0)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def lines(curves: Mapping[str, tuple[str, Sequence[float | int], Sequence[float]]]) -> Figure:
+    """Accuracy by amount, a plot a change, each with its unit."""
+    figure = Figure(figsize=(11, 5.6), layout="constrained")
+    grid = figure.subplots(2, 3, sharey=True).ravel()
+    for axes in grid[len(curves) :]:
+        axes.axis("off")
+    for axes, (name, (unit, amounts, accuracies)) in zip(grid, curves.items()):
+        axes.plot(amounts, accuracies, "o-", color=_VALIDATION)
+        axes.set(title=name, xlabel=unit, ylabel="accuracy", ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
     return figure
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from digitjax import artifact, checkpoint, metrics, model, plots, train
 from digitjax.artifact import Artifact
 from digitjax.augment import augment
-from digitjax.config import AugmentConfig, Config
+from digitjax.config import AugmentConfig, Config, ModelConfig
 from digitjax.data import Dataset, Splits, padded_batches
 from digitjax.fit import Trained
 from digitjax.model import Variables
@@ -104,10 +104,17 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
 def learn_trust(config: Config, splits: Splits, trained: Trained) -> Trust:
     """From the validation digits, which the weights were not trained on."""
     images, labels = splits.validation
-    scores = jax.jit(model.logits_and_embedding, static_argnums=0)
-    parts = [scores(config.model, trained.variables, images[rows]) for rows, _ in padded_batches(len(images), 500)]
+    return learn(images, *scores(config.model, trained.variables, images), labels)
+
+
+_scores = jax.jit(model.logits_and_embedding, static_argnums=0)
+
+
+def scores(config: ModelConfig, variables: Variables, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and embeddings of any number of images."""
+    parts = [_scores(config, variables, images[rows]) for rows, _ in padded_batches(len(images), 500)]
     logits, embedding = (np.concatenate(part)[: len(images)] for part in zip(*parts))
-    return learn(images, logits, embedding, labels)
+    return logits, embedding
 
 
 def provenance(config: Config, splits: Splits, trained: Trained) -> dict[str, Any]:

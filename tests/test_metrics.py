@@ -1,5 +1,7 @@
 """Sums merge in any order, agree with scikit-learn, and know the answers that are known."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -87,3 +89,59 @@ def test_wilsons_interval_holds_the_share_and_solves_its_equation(examples, shar
 
 def test_wilson_of_nothing_knows_nothing():
     assert metrics.wilson(0, 0) == (0.0, 1.0)
+
+
+@given(SEEDS)
+def test_auroc_and_brier_agree_with_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    strange, clean = rng.integers(0, 9, 40) / 10 + 0.2, rng.integers(0, 9, 50) / 10
+    truth = np.repeat([1, 0], [40, 50])
+    expected = sklearn_metrics.roc_auc_score(truth, np.concatenate([strange, clean]))
+    assert metrics.auroc(strange, clean) == pytest.approx(expected)
+    shares = rng.dirichlet(np.ones(10), 50)
+    labels = rng.integers(0, 10, 50)
+    expected = sum(sklearn_metrics.mean_squared_error(labels == digit, shares[:, digit]) for digit in range(10))
+    assert metrics.brier(shares, labels) == pytest.approx(expected)
+
+
+def test_a_source_that_means_its_probabilities_is_calibrated():
+    """Labels drawn from the very probabilities: the calibration error tends to 0 as the draws grow."""
+    rng = np.random.default_rng(0)
+    errors = []
+    for size in (500, 50_000):
+        logits = rng.normal(0, 2, (size, 10)).astype(np.float32)
+        shares = np.asarray(jax.nn.softmax(logits), np.float64)
+        labels = (shares.cumsum(1) < rng.random((size, 1)) * shares.sum(1, keepdims=True)).sum(1).astype(np.int32)
+        errors.append(metrics.expected_calibration_error(totals(logits, labels, np.ones(size, np.float32))))
+    assert errors[1] < 0.01 < errors[0]
+
+
+@given(SEEDS)
+def test_risk_by_coverage_ends_at_the_error_and_starts_at_the_surest(seed):
+    rng = np.random.default_rng(seed)
+    confidences, right = rng.random(30), rng.random(30) < 0.7
+    risk = metrics.risk_by_coverage(confidences, right)
+    assert risk[-1] == pytest.approx(1 - right.mean())
+    for kept in (1, 7, 30):
+        surest = confidences >= np.sort(confidences)[-kept]
+        assert risk[kept - 1] == pytest.approx(1 - right[surest].mean())
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemars_test_is_that_of_a_fair_coin(only_first, only_second):
+    """By summing the binomial tails, and mirrored when the two change places."""
+    found, mirrored = metrics.paired(only_first, only_second, 200), metrics.paired(only_second, only_first, 200)
+    n, least = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(n, k) for k in range(least + 1)) / 2**n
+    assert found.p_value == pytest.approx(min(1.0, 2 * tail))
+    assert found.difference == pytest.approx((only_first - only_second) / 200)
+    assert found.low < found.difference < found.high
+    assert mirrored == pytest.approx((-found.difference, -found.high, -found.low, found.p_value))
+
+
+def test_the_interval_of_a_difference_holds_it_in_95_of_100_draws():
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(1000, [0.03, 0.01, 0.96], 4000)
+    found = [metrics.paired(int(a), int(b), 1000) for a, b, _ in draws]
+    held = np.mean([row.low <= 0.02 <= row.high for row in found])
+    assert 0.935 <= held <= 0.97

@@ -1,5 +1,7 @@
 """Logits follow their own image; the network can be cut at any layer; the same key gives the same weights."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +101,20 @@ def test_the_two_halves_of_a_cut_network_are_the_network(network, layer):
     cut = model.features(config, variables, images(0), layer)
     whole = model.logits_from_features(config, variables, cut, layer)
     np.testing.assert_allclose(whole, logits(config, variables, images(0)), atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [0, 1, -1])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_a_cell_of_the_cut_lies_at_the_middle_of_the_pixels_that_reach_it(network, padding, layer):
+    config = dataclasses.replace(network[0], padding=padding)
+    variables = jax.tree.map(jnp.abs, model.init(config, jax.random.key(0)))
+    one_pixel = np.eye(784, dtype=np.float32).reshape(784, 28, 28) * 255
+    reached = np.asarray(model.features(config, variables, one_pixel, layer))[..., 0] > 0
+    stride, centre = model.placement(config, layer)
+    cell = reached.shape[1] // 2  # away from the border
+    rows, columns = np.nonzero(reached[:, cell, cell - 1].reshape(28, 28))
+    assert (rows.min() + rows.max()) / 2 == centre + stride * cell
+    assert (columns.min() + columns.max()) / 2 == centre + stride * (cell - 1)
 
 
 def test_training_uses_the_batch_and_moves_its_statistics():
