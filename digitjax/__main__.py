@@ -66,6 +66,44 @@ class Predict(Common):
     """Write a sheet to this new PNG: each picture, what the network saw of it, and the ten probabilities."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Explain(Common):
+    """Show where the network looks: a sheet a picture, with what the network saw and a heat map for each method."""
+
+    files: tuple[str, ...]
+    """Pictures, folders of pictures, or patterns."""
+    out: Path = Path("explanations")
+    """The folder for the sheets; it may be new."""
+    model: str = "pretrained"
+    """A run folder, a model file, or pretrained."""
+    method: tuple[str, ...] = ()
+    """gradcam, gradcam_plus_plus, hirescam, integrated_gradients, smoothgrad, saliency, occlusion; all if not given."""
+    digit: int | None = None
+    """The digit to explain; the predicted one if not given."""
+    layer: int = -1
+    """The convolution that the first three look at, from 0, or from the end; its feature maps are drawn too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Common):
+    """Write what a finished run is worth into its folder: report.html, a page in itself, and model_card.md."""
+
+    run: Path
+    """The run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Common):
+    """Tell whether one of two models reads the same digits better, or whether that is chance."""
+
+    first: str
+    """A run folder, a model file, or pretrained."""
+    second: str
+    """Another."""
+    data: str = ""
+    """Data whose test part to compare on, as for train; those of the first model if not given."""
+
+
 @dataclass(frozen=True)
 class Summary(Common):
     """Layers, shapes, parameters and FLOPs of a network."""
@@ -143,8 +181,9 @@ def run_predict(args: Predict) -> int:
     _require_new(args.csv, args.show)
     named_files = files.named(args.files)
     answers = files.predict(predict.load(args.model), named_files)
+    documents = [answer.document() for answer in answers]
     if args.csv:
-        files.write_csv(args.csv, answers)
+        files.write_csv(args.csv, documents)
     if args.show:
         from digitjax import plots
         from digitjax.pixels import read_picture
@@ -161,8 +200,53 @@ def run_predict(args: Predict) -> int:
             lines.append(f"{file}: {prediction.digit}  {100 * prediction.confidence:.1f} %  {prediction.verdict}")
         else:
             _tell(f"digitjax: {file}: {error}")
-    _answer(args, {"predictions": [answer.document() for answer in answers]}, "\n".join(lines))
+    _answer(args, {"predictions": documents}, "\n".join(lines))
     return DONE if len(lines) == len(answers) else FAILED
+
+
+def run_explain(args: Explain) -> int:
+    from digitjax import explain, files, predict, review
+
+    predictor = predict.load(args.model)
+    methods, documents, failed = args.method or tuple(explain.METHODS), [], False
+    for number, answer in enumerate(files.predict(predictor, files.named(args.files))):
+        if answer.prediction is None:
+            _tell(f"digitjax: {answer.file}: {answer.error}")
+            documents.append(answer.document())
+            failed = True
+            continue
+        target = args.out / f"{number:04d}-{answer.file.stem}.png"
+        documents.append(review.explained(predictor, answer, methods, args.digit, args.layer, target))
+    told = [
+        f"{row['file']}: {row['sheet']}"
+        + "".join(f"; {name} finds nothing for {row['digit']}" for name in row["empty"])
+        for row in documents
+        if "sheet" in row
+    ]
+    _answer(args, {"explanations": documents}, "\n".join(told))
+    return FAILED if failed else DONE
+
+
+def run_report(args: Report) -> int:
+    from digitjax import checkpoint, page, review
+
+    found = review.review(args.run)
+    checkpoint.write_text(args.run / "report.html", page.html(found))
+    checkpoint.write_text(args.run / "model_card.md", page.model_card(found.figures))
+    return _answer(args, found.figures, f"{args.run / 'report.html'}\n{args.run / 'model_card.md'}")
+
+
+def run_compare(args: Compare) -> int:
+    from digitjax import artifact, data, page, review
+
+    first, second = artifact.read(args.first), artifact.read(args.second)
+    learnt = first.card["config"]
+    splits = data.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
+    kind = "test" if splits.official else "held-back part (not an official test set)"
+    if not splits.official and second.card["provenance"]["data_checksum"] != splits.checksum:
+        _tell(f"{second.name} was trained on other data, which may hold these digits")
+    found = review.compare(first, second, splits.test, f"{splits.name}, {kind}")
+    return _answer(args, found, page.comparison(found))
 
 
 def _require_new(*outputs: Path | None) -> None:
@@ -205,6 +289,9 @@ COMMANDS: Mapping[str, tuple[type[Common], Callable[[Any], int]]] = {
     "train": (Train, run_train),
     "evaluate": (Evaluate, run_evaluate),
     "predict": (Predict, run_predict),
+    "explain": (Explain, run_explain),
+    "report": (Report, run_report),
+    "compare": (Compare, run_compare),
     "summary": (Summary, run_summary),
     "data": (Data, run_data),
     "doctor": (Doctor, run_doctor),
@@ -335,7 +422,7 @@ def _progress(config: Config, examples: int) -> Iterator[tuple[Any, Any]]:
                 rate = images / (time.perf_counter() - started)
                 progress.update(task, advance=len(batch) if batch.ndim == 2 else 1, rate=rate)
 
-        def on_epoch(row: Mapping[str, float]) -> None:
+        def on_epoch(row: Mapping[str, float | int]) -> None:
             progress.console.print(_epoch_line(row, config.epochs), highlight=False)
             progress.update(
                 task, completed=row["epoch"] * steps / config.epochs, epoch=min(row["epoch"] + 1, config.epochs)
@@ -344,7 +431,7 @@ def _progress(config: Config, examples: int) -> Iterator[tuple[Any, Any]]:
         yield track, on_epoch
 
 
-def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
+def _epoch_line(row: Mapping[str, float | int], epochs: int) -> str:
     return (
         f"epoch {row['epoch']}/{epochs}: validation accuracy {row['validation_accuracy']:.4f}, "
         f"loss {row['validation_loss']:.4f}, {row['images_per_second']:,.0f} images/s, {row['seconds']:.1f} s"

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from digitjax import model
-from digitjax.checkpoint import write_file
 from digitjax.config import ModelConfig, model_config
 from digitjax.errors import DigitjaxError, UsageError
 from digitjax.model import Variables
@@ -41,6 +40,8 @@ def write(file: Path, artifact: Artifact) -> None:
     Raises:
       DigitjaxError: it cannot be written.
     """
+    from digitjax.checkpoint import write_file  # reading a model needs no Orbax
+
     about = json.dumps({"model": dataclasses.asdict(artifact.config), "card": artifact.card})
     arrays: dict[str, Any] = {"about": np.frombuffer(about.encode(), np.uint8)} | _flat(
         artifact.variables, artifact.trust

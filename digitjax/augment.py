@@ -24,7 +24,7 @@ def augment(
     hard = jax.random.uniform(keys["hard"], (len(images), 1, 1)) < config.hard
     moved = jnp.asarray(images, jnp.float32)
     if _moves(config):
-        bend = random_bend(config.elastic, len(images), keys["elastic"]) * hard if config.elastic else None
+        bend = random_bend(config.elastic, len(images), keys["elastic"]) * hard[None] if config.elastic else None
         moved = warp(images, random_matrices(config, len(images), keys["warp"]), bend)
     changed = moved
     for name, change in _CHANGES.items():
@@ -47,7 +47,7 @@ def random_matrices(config: AugmentConfig, batch: int, key: Array) -> Matrices:
 def random_bend(strength: float, batch: int, key: Array) -> Bend:
     """A smooth field: normal draws at 5 x 5 places, spread by bells of that spacing."""
     places = jnp.linspace(0, 27, 5)
-    bells = jnp.exp(-(((jnp.arange(28)[:, None] - places) / 6.75) ** 2))
+    bells = jnp.exp(-(((jnp.arange(28)[:, None] - places[None]) / 6.75) ** 2))
     bells /= jnp.sqrt((bells**2).sum(1, keepdims=True))
     return strength * jnp.einsum("pi,abij,qj->abpq", bells, jax.random.normal(key, (2, batch, 5, 5)), bells)
 

@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,7 +59,7 @@ def _meant(word: str) -> Iterator[Path]:
 
 def predict(predictor: Predictor, files: Sequence[Path]) -> list[Answer]:
     """The answer to each file, in their order; a bad file is answered by its error and harms no other."""
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         forms = list(threads.map(_form, files))
     seen = [form for form in forms if not isinstance(form, str)]
     answers = iter(predictions(predictor.judge(np.stack(seen))) if seen else [])
@@ -75,23 +76,20 @@ def _form(file: Path) -> UInt8[np.ndarray, "28 28"] | str:
         return str(error)
 
 
-def write_csv(file: Path, answers: Sequence[Answer]) -> None:
-    """A line a file: file, digit, confidence, verdict, the ten probabilities, error.
+def write_csv(file: Path, documents: Sequence[Mapping[str, Any]]) -> None:
+    """A line a file: digit, confidence, verdict, the ten probabilities, and what is wrong with a bad one.
 
     Raises:
       DigitjaxError: it cannot be written.
     """
     columns = ["file", "digit", "confidence", "verdict", *(f"p{digit}" for digit in range(10)), "error"]
 
-    def row(answer: Answer) -> Mapping[str, Any]:
-        document = answer.document()
-        shares = document.pop("probabilities", ())
-        return document | {f"p{digit}": share for digit, share in enumerate(shares)}
-
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="") as stream:
-            table = csv.DictWriter(stream, columns)
+            table = csv.DictWriter(stream, columns, extrasaction="ignore")
             table.writeheader()
-            table.writerows(row(answer) for answer in answers)
+            for document in documents:
+                shares = {f"p{digit}": share for digit, share in enumerate(document.get("probabilities", ()))}
+                table.writerow({**document, **shares})
 
     write_file(file, write)

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32
-from scipy import optimize, special
 
 from digitjax.model import AnyArray, Embedding, Images, Logits
 
 VERDICTS = ("digit", "unsure", "not_a_digit")
 REFUSAL = 0.008
 """Share of clean digits that may be refused, a little below the 1 % that is promised."""
+SHARES = (3 / 4, 1 / 8, 1 / 8)
+"""Of the refused: for the energy, which tells generated non-digits apart best by far; the distance; the confidence."""
 
 
 class Trust(NamedTuple):
@@ -64,11 +65,9 @@ def learn(
     labels: Int32[np.ndarray, " batch"],
     refusal: float = REFUSAL,
 ) -> Trust:
-    """Sets temperature and limits on data that the network was not trained on; `refusal` of them will not be `digit`.
+    """Sets temperature and limits on data that were not trained on; `refusal` of them will not be `digit`."""
+    from scipy import special  # where trust is learnt alone: its import costs a second
 
-    Three quarters of the refused are for the energy, which tells generated non-digits apart best by far; an eighth for
-    the distance; what is left for the confidence.
-    """
     scores, rows = np.asarray(logits, np.float64), np.asarray(embedding, np.float64)
     means = np.zeros((scores.shape[1], rows.shape[1])) + rows.mean(0)
     for digit in np.unique(labels):
@@ -82,7 +81,12 @@ def learn(
     open_to_all = (chosen, whitening, means @ whitening, [0, 1, np.inf, np.inf], 0)
     trust = Trust(*(np.asarray(part, np.float32) for part in open_to_all))
     ink, far, strange = (np.asarray(part) for part in (_ink(images), distance(trust, embedding), energy(logits)))
-    limits = ink.min() / 2, min(1.0, ink.max() * 1.5), _cut(strange, 0.75 * refusal), _cut(far, refusal / 8)
+    limits = (
+        ink.min() / 2,
+        min(1.0, ink.max() * 1.5),
+        _cut(strange, SHARES[0] * refusal),
+        _cut(far, SHARES[1] * refusal),
+    )
     inside = (strange <= limits[2]) & (far <= limits[3])
     confidence = special.softmax(scores / chosen, axis=1).max(1)[inside]
     least = -_cut(-confidence, 1 - (1 - refusal) / max(inside.mean(), 1 - refusal))
@@ -91,6 +95,8 @@ def learn(
 
 def temperature(logits: Float[np.ndarray, "batch classes"], labels: Int32[np.ndarray, " batch"]) -> float:
     """The temperature with the least cross-entropy, from 0.05 to 20 (Guo et al. 2017)."""
+    from scipy import optimize, special
+
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:

@@ -13,7 +13,18 @@ from digitjax.config import AugmentConfig
 
 IDENTITY = np.tile(np.eye(2, 3, dtype=np.float32), (4, 1, 1))
 EVERYTHING = AugmentConfig(
-    rotation=15.0, shift=2.0, zoom=0.1, shear=0.1, background=0.3, contrast=0.4, noise=0.2, blur=0.5, erase=0.5
+    rotation=15.0,
+    shift=2.0,
+    zoom=0.1,
+    shear=0.1,
+    elastic=1.0,
+    stroke=0.8,
+    outline=0.3,
+    background=0.3,
+    contrast=0.4,
+    noise=0.2,
+    blur=0.5,
+    erase=0.5,
 )
 SEEDS = st.integers(0, 2**31)
 warp = jax.jit(augment.warp)
@@ -106,9 +117,49 @@ def test_draws_stay_within_the_configs_bounds(seed):
 
 
 @pytest.mark.parametrize(
-    "name", ["rotation", "shift", "zoom", "shear", "background", "contrast", "noise", "blur", "erase"]
+    "name",
+    [
+        "rotation",
+        "shift",
+        "zoom",
+        "shear",
+        "elastic",
+        "stroke",
+        "outline",
+        "background",
+        "contrast",
+        "noise",
+        "blur",
+        "erase",
+    ],
 )
 def test_every_kind_of_change_changes_something(name):
     images = digits(3)
     strength = {"rotation": 20.0, "shift": 2.0}.get(name, 0.9)
     assert (np.asarray(changed(AugmentConfig(**{name: strength}), images, jax.random.key(0))) != images).any()
+
+
+@given(SEEDS)
+def test_the_hard_changes_fall_on_their_share_and_spare_the_others_whole(seed):
+    images = np.tile(digits(seed), (64, 1, 1))
+    config = AugmentConfig(hard=0.25, elastic=2.0, stroke=1.0, background=0.5, noise=0.3)
+    spared = (np.asarray(changed(config, images, jax.random.key(seed))) == images).all((1, 2))
+    assert spared.mean() == pytest.approx(0.75, abs=0.15)
+
+
+@given(SEEDS)
+def test_a_stroke_thickens_to_its_neighbours_and_thins_to_them(seed):
+    images = np.tile(digits(seed), (8, 1, 1)).astype(np.float32)
+    result = np.asarray(changed(AugmentConfig(stroke=1.0), images.astype(np.uint8), jax.random.key(seed)))
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    least, most = (change(images, footprint=cross) for change in (ndimage.grey_erosion, ndimage.grey_dilation))
+    assert (result >= np.minimum(least, images) - 1e-3).all()
+    assert (result <= most + 1e-3).all()
+    lighter = [(new >= old - 1e-3).all() or (new <= old + 1e-3).all() for new, old in zip(result, images)]
+    assert all(lighter)
+
+
+def test_a_bend_is_smooth_and_as_strong_as_it_says():
+    bend = np.asarray(augment.random_bend(2.0, 500, jax.random.key(0)))
+    assert bend.std() == pytest.approx(2.0, rel=0.05)
+    assert np.abs(np.diff(bend, axis=-1)).max() < 2.0 * 1.5

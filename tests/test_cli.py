@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from digitjax.__main__ import main
 
@@ -123,6 +124,10 @@ def bad_inputs(folder: Path) -> dict[str, list[object]]:
         "no data set, folder or file": ["train", "--data", folder / "missing"],
         "is a file": ["train", "--run-dir", folder / "file"],
         "digitjax train": ["evaluate", "--model", folder / "empty"],
+        "no finished run": ["report", folder / "empty"],
+        "name the folder of a run": ["report", folder / "file"],
+        "no model is called": ["compare", folder / "missing", folder / "empty"],
+        "no finished run in": ["explain", folder / "file", "--out", folder / "out", "--model", folder / "empty"],
         "did you mean reference": ["summary", "--network", "referense"],
     }
 
@@ -177,3 +182,50 @@ def test_a_terminal_sees_a_bar(folder):
     assert "images/s" in done.stdout
     assert "epoch 4/4" in done.stdout
     assert "\x1b[" in done.stdout
+
+
+@slow
+def test_explain_writes_a_sheet_a_picture_and_says_which_file_is_bad(uninterrupted, folder, splits):
+    for number in range(2):
+        Image.fromarray(255 - splits.test.images[number]).save(folder / f"{number}.png")
+    (folder / "bad.png").write_text("no picture")
+    words = [
+        "explain",
+        "0.png",
+        "1.png",
+        "bad.png",
+        "--model",
+        uninterrupted,
+        "--out",
+        "sheets",
+        "--digit",
+        3,
+        "--json",
+    ]
+    done = digitjax(*words)
+    assert done.returncode == 1
+    assert "bad.png" in done.stderr
+    *sheets, bad = json.loads(done.stdout)["explanations"]
+    assert "error" in bad
+    for row in sheets:
+        assert row["digit"] == 3
+        for picture in (row["sheet"], row["features"]):
+            with Image.open(folder / picture) as sheet:
+                assert np.asarray(sheet.convert("L")).std() > 5
+    assert len(list((folder / "sheets").iterdir())) == 4
+    wrong = digitjax("explain", "0.png", "--model", uninterrupted, "--out", "other", "--method", "gradcm")
+    assert (wrong.returncode, "did you mean gradcam" in wrong.stderr) == (2, True)
+    assert not (folder / "other").exists()
+
+
+@slow
+def test_report_and_compare_of_a_finished_run(uninterrupted):
+    done = digitjax("report", uninterrupted, "--json")
+    assert done.returncode == 0, done.stderr
+    accuracy = json.loads((uninterrupted / "metrics.json").read_text())["accuracy"]
+    assert json.loads(done.stdout)["test"]["accuracy"] == accuracy
+    for name in ("report.html", "model_card.md"):
+        assert f"{accuracy:.4f}" in (uninterrupted / name).read_text()
+    same = digitjax("compare", uninterrupted, uninterrupted)
+    assert "p = 1:" in same.stdout
+    assert digitjax("report", uninterrupted / "checkpoints").returncode == 1
