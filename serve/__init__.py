@@ -1,0 +1,1 @@
+"""The service: Litestar in front of a digitjax predictor. `python -m serve` starts it."""

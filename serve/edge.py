@@ -1,0 +1,169 @@
+"""The outermost layer, plain ASGI: whom to let in, how much to read, what answers carry, what is noted of them."""
+
+import asyncio
+import hmac
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from serve import logs, metrics
+from serve.batcher import overloaded
+from serve.problems import Refusal, document
+from serve.service import Service
+
+CLIENT_LEFT = 499
+_POLICY = "; ".join(
+    ["default-src 'none'", *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect"))]
+    + ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+)
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", _POLICY.encode()),
+]
+_IDENTITY = re.compile(rb"[\w.:-]{1,80}")
+
+Headers = Mapping[bytes, bytes]
+
+
+class Edge:
+    def __init__(self, app: ASGIApp, service: Service):
+        self.app, self.service, self.settings = app, service, service.settings
+        self.key = service.settings.api_key.encode()
+        self.limiter = Limiter(service.settings.rate_limit) if service.settings.rate_limit else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status, task = perf_counter(), 0, asyncio.current_task()
+        headers: Headers = dict(scope["headers"])
+        identity = headers.get(b"x-request-id", b"")
+        if not _IDENTITY.fullmatch(identity):
+            identity = os.urandom(8).hex().encode()
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                closing = [(b"connection", b"close")] if self.service.draining else []
+                message["headers"] = [*message["headers"], (b"x-request-id", identity), *_HEADERS, *closing]
+            await send(message)
+
+        state: dict[str, Any] = scope["state"]
+        # The protocol calls this when the connection is lost before the answer.
+        state["cancel"] = task.cancel if task else None
+        try:
+            self._admit(scope, headers)
+            if scope["method"] == "POST":
+                receive = _replay(await self._body(receive), receive)
+            state["deadline"] = asyncio.get_running_loop().time() + self.settings.deadline
+            await self.app(scope, receive, answer)
+        except Refusal as refusal:
+            await _refuse(scope["path"], refusal, answer)
+        except asyncio.CancelledError:
+            if "gone" not in state:
+                raise
+            status = CLIENT_LEFT
+        finally:
+            state["cancel"] = None
+            self._note(scope, status, perf_counter() - started, identity)
+
+    def _admit(self, scope: HTTPScope, headers: Headers) -> None:
+        """Refuses what can be refused before the body is read."""
+        path, posts = scope["path"], scope["method"] == "POST"
+        if posts and self.service.batcher.full:
+            raise overloaded()
+        if "\0" in path:
+            raise Refusal(400, "the path has a zero byte: see /schema for the paths that there are")
+        if posts and headers.get(b"sec-fetch-site") == b"cross-site" and not self.settings.cors_origins:
+            raise Refusal(403, "another site's page may not send here: name its origin in DIGITJAX_CORS_ORIGINS")
+        if self.key and (posts or path == "/metrics"):
+            given = headers.get(b"authorization", b"").removeprefix(b"Bearer ") or headers.get(b"x-api-key", b"")
+            if not hmac.compare_digest(given, self.key):
+                detail = "the key is missing or wrong: send the header 'Authorization: Bearer KEY'"
+                raise Refusal(401, detail, {"www-authenticate": "Bearer"})
+        if self.limiter and posts:
+            self.limiter.check((scope["client"] or ("",))[0], perf_counter())
+        if int(headers.get(b"content-length", b"0")) > self.settings.max_body:
+            raise self._too_large()
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise Refusal(415, "the body is compressed: send it as it is, without Content-Encoding")
+
+    def _too_large(self) -> Refusal:
+        return Refusal(413, f"the body is larger than {self.settings.max_body} bytes: send several requests")
+
+    async def _body(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(self.settings.read_timeout):
+                while more:
+                    message: Any = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise asyncio.CancelledError
+                    parts.append(message["body"])
+                    size += len(message["body"])
+                    if size > self.settings.max_body:
+                        raise self._too_large()
+                    more = message["more_body"]
+        except TimeoutError as error:
+            detail = f"the body did not arrive within {self.settings.read_timeout:g} seconds: send it faster"
+            raise Refusal(408, detail, {"connection": "close"}) from error
+        return b"".join(parts)
+
+    def _note(self, scope: HTTPScope, status: int, seconds: float, identity: bytes) -> None:
+        route = scope.get("path_template") or "refused"
+        if self.settings.metrics:
+            metrics.note_request(route, status, seconds)
+        if self.settings.access_log and not route.startswith("/health/"):
+            fields = dict(id=identity.decode(), method=scope["method"], route=route, status=status)
+            logs.event("request", **fields, ms=round(1000 * seconds, 3), batch=scope["state"].get("batch", 0))
+
+
+class Limiter:
+    """A token bucket a client: `rate` requests a second, and a second's worth at once."""
+
+    MOST_CLIENTS = 10_000
+
+    def __init__(self, rate: float):
+        self.rate, self.burst = rate, max(1.0, rate)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def check(self, client: str, now: float) -> None:
+        """Takes a token.
+
+        Raises:
+          Refusal: 429, none is left.
+        """
+        tokens, then = self._buckets.pop(client, (self.burst, now))
+        tokens = min(self.burst, tokens + (now - then) * self.rate)
+        self._buckets[client] = (tokens - (tokens >= 1), now)
+        if len(self._buckets) > self.MOST_CLIENTS:
+            self._buckets.popitem(last=False)
+        if tokens < 1:
+            wait = f"{int((1 - tokens) / self.rate) + 1}"
+            raise Refusal(429, f"more than {self.rate:g} requests a second: wait {wait} s", {"retry-after": wait})
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands on the body which was read already."""
+    messages: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return again
+
+
+async def _refuse(path: str, refusal: Refusal, send: Send) -> None:
+    media_type, body = document(path, refusal.status, refusal.detail)
+    headers = {"content-type": media_type, "content-length": str(len(body)), **refusal.headers}
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,207 @@
+"""The routes: what comes in, what the model says, what goes out."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import msgspec
+import numpy as np
+from litestar import Request, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+
+from digitjax import explain, model
+from digitjax.errors import DigitjaxError
+from serve import feedback, images, metrics
+from serve.openapi import FILE, IMAGE, fields, problems, several, takes
+from serve.problems import Refusal
+from serve.service import Answer, Service, feature_maps
+
+METHOD = Parameter(pattern=f"^({'|'.join(explain.METHODS)})$")
+LABELS = [str(digit) for digit in range(10)]
+REFUSALS = problems(400, 401, 408, 413, 415, 422, 429, 503, 504)
+TAKES_ONE = takes(
+    {"application/json": fields(image=IMAGE), "multipart/form-data": fields(file=FILE)}
+    | dict.fromkeys(("image/png", "image/jpeg"), FILE)
+)
+TAKES_MANY = takes(
+    {"application/json": fields(images=several(IMAGE)), "multipart/form-data": fields(files=several(FILE))}
+)
+TAKES_LABELLED = takes({"multipart/form-data": fields(file=FILE, label={"type": "string", "enum": LABELS})})
+
+
+class Answers(msgspec.Struct):
+    predictions: list[Answer]
+
+
+class Explanation(Answer, kw_only=True):
+    method: str
+    explained: int
+    """The class that the heat speaks for."""
+    heatmap: list[list[float]]
+    """28 rows of 28 from 0 to 1; 0 everywhere where nothing speaks for the class."""
+
+
+class Features(msgspec.Struct):
+    layer: int
+    layers: int
+    maps: list[list[list[float]]]
+    """[channel, row, column], each channel from 0 to 1."""
+
+
+class Kept(msgspec.Struct):
+    new: bool
+
+
+class Status(msgspec.Struct):
+    status: str
+
+
+class Model(msgspec.Struct):
+    name: str
+    checksum: str
+    network: dict[str, Any]
+    parameters: int
+    layers: int
+    feedback: bool
+    """Whether this server keeps corrections."""
+
+
+def routes(service: Service) -> Sequence[HTTPRouteHandler]:
+    settings = service.settings
+
+    async def levels(request: Request, many: bool, canonical: bool) -> list[bytes]:
+        """The images of a request in MNIST's form."""
+        kind = request.headers.get("content-type", "")
+        sources = images.sources(await request.body(), kind, many, settings.max_images)
+        if all(images.is_quick(source) for source in sources):
+            return [images.pixels(source, canonical) for source in sources]
+        works = (service.in_thread(request.scope, images.pixels, source, canonical) for source in sources)
+        return await asyncio.gather(*works)
+
+    async def judged(request: Request, content: list[bytes], show_input: bool) -> list[Answer]:
+        answers = await service.judge(request.scope, content)
+        if show_input:
+            for answer, one in zip(answers, content):
+                answer.input = _image(one).tolist()
+        return answers
+
+    @post("/predict", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
+    async def predict(request: Request, canonical: bool = False, input: bool = False) -> Answer:
+        """Which digit a picture shows. Pictures take MNIST's form first, numbers only with `canonical`; `input` asks
+        for the 28x28 that the network read."""
+        return (await judged(request, await levels(request, False, canonical), input))[0]
+
+    @post("/predict/batch", status_code=200, operation_class=TAKES_MANY, responses=REFUSALS)
+    async def predict_batch(request: Request, canonical: bool = False, input: bool = False) -> Answers:
+        """As /predict, for many pictures; one that is bad refuses the request and is named."""
+        return Answers(await judged(request, await levels(request, True, canonical), input))
+
+    @post("/explain", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
+    async def explanation(
+        request: Request,
+        canonical: bool = False,
+        method: Annotated[str, METHOD] = "gradcam",
+        of: Annotated[str, Parameter(query="class", pattern="^[0-9]?$")] = "",
+    ) -> Response[Explanation]:
+        """Where the network looks, for a class or for the one that it reads; as a picture to who accepts image/png."""
+        content = await levels(request, False, canonical)
+        [answer] = await judged(request, content, True)
+        explained = int(of or answer.digit)
+        image, predictor = _image(content[0]), service.predictor
+        arguments = predictor.config, predictor.variables, image[None], np.array([explained]), method
+        [heat] = await service.in_thread(request.scope, explain.explain, *arguments)
+        if "image/png" in request.headers.get("accept", ""):
+            return Response(_overlay(image, heat), media_type="image/png")  # pyright: ignore
+        rows = heat.astype(float).round(4).tolist()
+        answered: dict[str, Any] = msgspec.structs.asdict(answer)
+        return Response(Explanation(**answered, method=method, explained=explained, heatmap=rows))
+
+    @post("/features", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
+    async def features(request: Request, layer: Annotated[int, Parameter(ge=0)] = 0) -> Features:
+        """What convolution `layer`, counted from 0, hands on."""
+        layers = sum(service.predictor.config.depth)
+        if layer >= layers:
+            raise Refusal(422, f"layer is {layer}: this network's convolutions are 0 to {layers - 1}")
+        [content] = await levels(request, False, False)
+        maps = await service.in_thread(request.scope, feature_maps, service.predictor, _image(content), layer)
+        return Features(layer, layers, maps.round(3).tolist())
+
+    @post("/feedback", status_code=201, operation_class=TAKES_LABELLED, responses=REFUSALS | problems(403, 507))
+    async def correction(request: Request) -> Kept:
+        """Keeps a picture that was read wrongly, with its true digit."""
+        if not settings.feedback_dir:
+            raise Refusal(403, "corrections are not kept here: whoever runs the server sets DIGITJAX_FEEDBACK_DIR")
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("multipart/form-data"):
+            raise Refusal(415, "the content type is another: send multipart/form-data with 'file' and 'label'")
+        given = dict(images.form(await request.body(), kind, 2))
+        label = given.get("label", b"").decode(errors="replace")
+        if given.keys() != {"file", "label"} or label not in LABELS:
+            raise Refusal(400, "the form does not fit: send the picture as 'file', and a 'label' from 0 to 9")
+        folder, limits = Path(settings.feedback_dir), (settings.feedback_files, settings.feedback_bytes)
+        return Kept(await service.in_thread(request.scope, feedback.save, folder, label, given["file"], *limits))
+
+    @post("/no-op", status_code=200, include_in_schema=False)
+    async def no_op(request: Request) -> Status:
+        """Reads the body and does nothing with it: what the service costs without the model."""
+        await request.body()
+        return Status("ok")
+
+    @get("/health/live")
+    async def live() -> Status:
+        """Whether the process answers at all."""
+        return Status("live")
+
+    @get("/health/ready", responses=problems(503))
+    async def ready() -> Status:
+        """Whether to send requests here."""
+        service.check_ready()
+        return Status("ready")
+
+    def about() -> Model:
+        predictor = service.predictor
+        network = msgspec.to_builtins(predictor.config)
+        parameters = model.parameter_count(predictor.variables)
+        depth, keeps = sum(predictor.config.depth), bool(settings.feedback_dir)
+        return Model(predictor.name, predictor.checksum, network, parameters, depth, keeps)
+
+    @get("/model")
+    async def model_card() -> Model:
+        """The model that answers now."""
+        return about()
+
+    @post("/admin/reload", status_code=200, responses=problems(401, 403, 409))
+    async def reload() -> Model:
+        """Loads the model anew, and answers with it once it is in place."""
+        if not settings.api_key:
+            raise Refusal(403, "reloading by HTTP is off: set DIGITJAX_API_KEY, or send the process a SIGHUP")
+        try:
+            await service.reload()
+        except DigitjaxError as error:
+            raise Refusal(409, f"the model stays, since the new one is broken: {error}") from error
+        return about()
+
+    @get("/metrics", media_type="text/plain; version=0.0.4", sync_to_thread=True)
+    def exposition() -> bytes:
+        """Figures for Prometheus."""
+        return metrics.exposition()
+
+    return [
+        *(predict, predict_batch, explanation, features, correction, no_op),
+        *(live, ready, model_card, reload, exposition),
+    ]
+
+
+def _image(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, np.uint8).reshape(28, 28)
+
+
+def _overlay(image: np.ndarray, heat: np.ndarray) -> bytes:
+    """A PNG of 280 x 280: the image in grey, its heat in red."""
+    grey = cv2.resize(image, (280, 280), interpolation=cv2.INTER_NEAREST).astype(float)[..., None]
+    warmth = cv2.resize(heat, (280, 280), interpolation=cv2.INTER_LINEAR)[..., None] * 0.7
+    blended = grey * (1 - warmth) + np.array([30, 60, 240]) * warmth
+    return cv2.imencode(".png", blended.round().astype(np.uint8))[1].tobytes()

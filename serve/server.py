@@ -1,0 +1,151 @@
+"""uvicorn around the app: connections that time out, signals, an orderly end."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from asyncio import BaseTransport, TimerHandle
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from digitjax.errors import DigitjaxError
+from serve import logs
+from serve.app import create_app
+from serve.problems import document
+from serve.service import Service
+from serve.settings import Settings
+
+MOST_HEAD = 65_536
+"""Bytes of a request before its body, where they come in more than one piece."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's own, with an end to clients that say nothing, stop half-way, are too many, or have left."""
+
+    patience: float
+    most: int
+    _waiting: TimerHandle | None = None
+    _in_head, _head = True, 0
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)  # pyright: ignore
+        if len(self.connections) > self.most:
+            self._refuse(503, "this server has as many connections as it takes: come back in a second")
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head += len(data)
+            if self._head > MOST_HEAD:
+                self._refuse(431, f"the headers are longer than {MOST_HEAD} bytes: send fewer")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head = True, 0
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+        if self.cycle is not None and not self.cycle.response_complete:
+            state: dict[str, Any] = self.cycle.scope.get("state", {})
+            if cancel := state.get("cancel"):
+                state["gone"] = True
+                cancel()
+
+    def shutdown(self) -> None:
+        if self.cycle is None:  # its first request may be on its way
+            self.loop.call_later(0.2, super().shutdown)
+        else:
+            super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, f"{msg.rstrip('.')}: send HTTP/1.1")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        media_type, body = document("", status, detail)
+        head = f"HTTP/1.1 {status} \r\ncontent-type: {media_type}\r\ncontent-length: {len(body)}\r\nretry-after: 1\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        # The edge answers a slow body with 408 in good manners; this one ends what is left a little later.
+        self._waiting = self.loop.call_later(self.patience + 1, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting:
+            self._waiting.cancel()
+            self._waiting = None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's own, ready once it listens, drained before it stops; SIGHUP loads the model anew."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, started: float):
+        super().__init__(config)
+        self.service, self.began, self._reload = service, started, None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        loop, model = asyncio.get_running_loop(), self.service.predictor.checksum
+        loop.add_signal_handler(signal.SIGHUP, lambda: setattr(self, "_reload", loop.create_task(self.reload())))
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        seconds = round(time.perf_counter() - self.began, 2)
+        logs.event("ready", address=f"http://{host}:{port}", model=model, seconds=seconds)
+
+    async def reload(self) -> None:
+        try:
+            await self.service.reload()
+        except DigitjaxError as error:
+            logs.event("not reloaded", reason=str(error))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if not self.service.draining:
+            self.service.draining = True
+            logs.event("stopping", signal=sig)
+            threading.Timer(self.service.settings.drain, setattr, (self, "should_exit", True)).start()
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Answers until SIGTERM or SIGINT.
+
+    Raises:
+      DigitjaxError: the model cannot be had.
+    """
+    started, is_worker = time.perf_counter(), settings.workers > 1
+    service = Service(settings, lambda: is_worker and os.kill(os.getppid(), signal.SIGHUP))
+    logs.start()
+    limits = dict(patience=settings.read_timeout, most=settings.max_connections)
+    config = uvicorn.Config(
+        create_app(service),
+        loop="uvloop",
+        http=type("LimitedProtocol", (Protocol,), limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=int(settings.deadline) + 1,
+        backlog=settings.max_connections,
+    )
+    Server(config, service, started).run([listener])
+    logs.event("stopped")
+    logs.stop()

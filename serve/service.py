@@ -1,0 +1,154 @@
+"""What the routes stand on: the model that answers now, its queue, threads for slow work, and whether we are ready."""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import cv2
+import jax
+import msgspec
+import numpy as np
+from litestar.types import Scope
+
+import digitjax
+from digitjax import explain, mesh, model
+from digitjax.config import ModelConfig
+from digitjax.model import Features, Variables
+from digitjax.predict import Predictor
+from digitjax.trust import VERDICTS
+from serve import logs, metrics
+from serve.batcher import Batcher, late, overloaded
+from serve.problems import Refusal
+from serve.settings import Settings
+
+T = TypeVar("T")
+LARGEST_BATCH = 16  # on a CPU, where a larger one gains nothing and makes the others wait
+LARGEST_BATCH_OF_AN_ACCELERATOR = 256
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """What the model says of one image."""
+
+    digit: int
+    confidence: float
+    probabilities: list[float]
+    verdict: Literal["digit", "unsure", "not_a_digit"]
+    model: str
+    input: list[list[int]] | None = None
+
+
+class Service:
+    """One model and one queue. Made before the loop runs, used inside it.
+
+    Args:
+      tell_others: called when another model is in place, so that other workers take it too.
+    """
+
+    def __init__(self, settings: Settings, tell_others: Callable[[], object] = lambda: None):
+        cv2.setNumThreads(1)  # the loop must not wait for threads that share its core
+        self.settings, self.tell_others, self.draining = settings, tell_others, False
+        self.predictor = load(settings.model)
+        cpu = mesh.is_cpu()
+        largest = LARGEST_BATCH if cpu else LARGEST_BATCH_OF_AN_ACCELERATOR
+        device = None if cpu else ThreadPoolExecutor(1, "device")
+        self.batcher = Batcher(self._answers, largest, settings.max_waiting, device)
+        self._threads, self._at_work = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "slow"), 0
+        self._reloading = asyncio.Lock()
+        metrics.MODEL.labels(self.predictor.name, self.predictor.checksum).set(1)
+
+    def _answers(self, images: np.ndarray) -> Sequence[Answer]:
+        predictor = self.predictor
+        judged = predictor.judge(images)
+        answers = [
+            Answer(digit, confidence, probabilities, VERDICTS[verdict], predictor.checksum)
+            for digit, confidence, probabilities, verdict in zip(*(part.tolist() for part in judged))
+        ]
+        if self.settings.metrics:
+            metrics.note_batch(answers, self.batcher.waiting)
+        return answers
+
+    async def judge(self, scope: Scope, images: Sequence[bytes]) -> list[Answer]:
+        """The answers to a request's images, 784 bytes each.
+
+        Raises:
+          Refusal: 503 or 504.
+        """
+        job = await self.batcher.submit(images, scope["state"]["deadline"])
+        scope["state"]["batch"] = job.largest_batch
+        return job.results
+
+    async def in_thread(self, scope: Scope, work: Callable[..., T], *args: Any) -> T:
+        """A request's slow work, beside the loop; never begun once the request is cancelled or late.
+
+        Raises:
+          Refusal: 503 or 504.
+        """
+        if self._at_work >= self.settings.max_waiting:
+            raise overloaded()
+        self._at_work += 1
+        try:
+            async with asyncio.timeout_at(scope["state"]["deadline"]):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        except TimeoutError as error:
+            raise late() from error
+        finally:
+            self._at_work -= 1
+
+    def check_ready(self) -> None:
+        """Raises:
+        Refusal: 503, this server is shutting down.
+        """
+        if self.draining:
+            raise Refusal(503, "this server is shutting down: ask another")
+
+    async def reload(self) -> None:
+        """Loads the model anew aside, then swaps.
+
+        Raises:
+          DigitjaxError: the new one is broken; the old one stays.
+        """
+        async with self._reloading:
+            old, new = self.predictor, await asyncio.to_thread(load, self.settings.model)
+            if new.checksum != old.checksum:
+                self.predictor = new
+                metrics.MODEL.labels(old.name, old.checksum).set(0)
+                metrics.MODEL.labels(new.name, new.checksum).set(1)
+                logs.event("reloaded", model=new.checksum, before=old.checksum)
+                self.tell_others()
+
+
+def load(which: str) -> Predictor:
+    """A model that has compiled and run whatever it will be asked for.
+
+    Raises:
+      DigitjaxError: it cannot be had.
+    """
+    predictor, blank = digitjax.load(which), np.zeros((1, 28, 28), np.uint8)
+    predictor.warm()
+    if not mesh.is_cpu():
+        predictor.warm((64, 128, LARGEST_BATCH_OF_AN_ACCELERATOR))
+    feature_maps(predictor, blank[0], 0)
+    explain.explain(predictor.config, predictor.variables, blank, np.zeros(1, int))
+    gc.collect()
+    gc.freeze()  # what lives as long as the model need not be looked at again
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what the compiler used, some 40 MB
+    return predictor
+
+
+def feature_maps(predictor: Predictor, image: np.ndarray, layer: int) -> np.ndarray:
+    """What convolution `layer` makes of an image [28, 28]: [channel, row, column], each channel from 0 to 1."""
+    maps = np.asarray(_features(predictor.config, predictor.variables, image[None])[layer])[0].astype(float)
+    low, high = maps.min((0, 1)), maps.max((0, 1))
+    return ((maps - low) / np.maximum(high - low, 1e-6)).transpose(2, 0, 1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _features(config: ModelConfig, variables: Variables, images: np.ndarray) -> list[Features]:
+    return [model.features(config, variables, images, layer) for layer in range(sum(config.depth))]
