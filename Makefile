@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requirements.lock)
-SOURCES := digitjax experiments tests
+SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate test bench bench-setup check lint lock pretrained scoreboard clean
+.PHONY: help setup train evaluate serve test bench bench-setup bench-serve docker check lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ train: setup  ## Train the default recipe into outputs/; ARGS='--recipe quick' a
 evaluate: setup  ## Score the model in outputs/
 	$(BIN)/digitjax evaluate $(ARGS)
 
+serve: setup  ## Serve the pretrained model on port 8000; settings: python -m serve --help
+	$(BIN)/python -m serve
+
 test: setup  ## The laws, in a few minutes
 	$(BIN)/pytest -m 'not slow' $(ARGS)
 
@@ -32,6 +35,7 @@ lint: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/basedpyright
+	$(BIN)/hadolint Dockerfile
 
 check: lint test  ## What CI runs: lint, types, the laws, and the slow tests of real processes
 	$(BIN)/pytest -m slow
@@ -41,6 +45,7 @@ pretrained: setup  ## Make digitjax/weights/ anew: the recipe reader, seed 0 (15
 
 scoreboard: setup  ## Make every figure of the README anew
 	$(BIN)/python -m experiments.scoreboard $(ARGS)
+	$(BIN)/python -m experiments.reading --split test --gallery experiments/results/reading_errors.png
 
 bench-setup:  ## Install the peers that bench measures against, into .venv-peers
 	$(PYTHON) -m venv .venv-peers
@@ -49,9 +54,15 @@ bench-setup:  ## Install the peers that bench measures against, into .venv-peers
 bench: setup  ## Time digitjax beside PyTorch, Keras, ONNX Runtime and tinygrad (50 minutes)
 	$(BIN)/python -m experiments.bench $(ARGS)
 
+bench-serve: setup  ## Time the service beside FastAPI, LitServe and its own no-op route (20 minutes)
+	$(BIN)/python -m experiments.bench.serving $(ARGS)
+
 lock: setup  ## Renew the pins of requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --upgrade --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra cuda --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --output-file requirements-cuda.lock
+
+docker:  ## Build the image of the service; a CUDA machine: make docker ARGS='--build-arg LOCK=requirements-cuda.lock'
+	docker build --tag digitjax $(ARGS) .
 
 clean:  ## Remove what setup and the tests made; outputs/ stays
 	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -43,10 +43,11 @@ def test_compiled_programs_are_kept_for_their_user_alone_and_found_again(tmp_pat
     assert train(tmp_path / "cache", tmp_path / "one").returncode == 0
     (folder,) = (tmp_path / "cache" / "digitjax").iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    kept = {file.name for file in folder.glob("*-cache")}
-    assert any("train_step" in name for name in kept)
+    # On a busy machine a trifle may take long enough to be kept, too.
+    kept = {file.name for kind in ("train_step", "create_state") for file in folder.glob(f"*{kind}*-cache")}
+    assert len(kept) == 2
     assert train(tmp_path / "cache", tmp_path / "two").returncode == 0
-    assert {file.name for file in folder.glob("*-cache")} == kept
+    assert {file.name for kind in ("train_step", "create_state") for file in folder.glob(f"*{kind}*-cache")} == kept
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
 
 

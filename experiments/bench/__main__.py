@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from digitjax import data, mesh
+from experiments.bench import canonical
 from experiments.bench.ours import SPRINTS
 from experiments.scoreboard import RESULTS, fill_readme
 
@@ -158,6 +159,10 @@ class Bench:
             found[str(cores)] = rows
             yield found
 
+    def explanation(self) -> Iterator[dict[str, Any]]:
+        """Maps a second of each method on one core, in batches of 64."""
+        yield self.interleaved({"digitjax": lambda _: self.ours("explanation", cores=1)})
+
     def growth(self) -> Iterator[dict[str, Any]]:
         """Seconds of an epoch and memory for x1, x4 and x16 the images, and for wider networks."""
         images = {f"x{copies}": lambda _, copies=copies: self.ours("growth", copies=copies) for copies in (1, 4, 16)}
@@ -176,6 +181,14 @@ class Bench:
             "digitjax --help": lambda _: _seconds("from digitjax.__main__ import main; main(['--help'])"),
         }
         yield self.interleaved(sides)
+
+    def canonical(self) -> Iterator[dict[str, Any]]:
+        """Milliseconds and memory from a file's bytes to MNIST's form, on one core."""
+        kinds = canonical.write(self.folder / "canonical", self.source)
+        command = [sys.executable, "-m", "experiments.bench.canonical"]
+        yield self.interleaved(
+            {kind: lambda _, files=files: self._run([*command, str(files)], {}, 1, {}) for kind, files in kinds.items()}
+        )
 
 
 def _seconds(code: str) -> dict[str, float]:
@@ -256,6 +269,14 @@ def prediction_table(found: Mapping[str, Any]) -> str:
     return table("cores | side | one picture, µs | batches of 256, pictures/s", rows)
 
 
+def explanation_table(found: Mapping[str, Any]) -> str:
+    rows = found["digitjax"]
+    return table(
+        "explanation, batches of 64 on one core | maps/s",
+        [(name, middle(rows, name)) for name in rows[0] if name not in ("import_seconds", "cores")],
+    )
+
+
 def growth_table(found: Mapping[str, Any]) -> str:
     images = found["images"]
     seconds, sizes = ([median(images[name], key) for name in images] for key in ("seconds", "images"))
@@ -288,12 +309,19 @@ def startup_table(found: Mapping[str, Any]) -> str:
     return table("from process start to | seconds | images/s right after | images/s later", rows)
 
 
+def canonical_table(found: Mapping[str, Any]) -> str:
+    rows = [(name, middle(side, "milliseconds", 2), middle(side, "extra_mib")) for name, side in found.items()]
+    return table("any picture to MNIST's form, one core | ms | extra memory, MiB", rows)
+
+
 TABLES = {
     "step": step_table,
     "accuracy": accuracy_table,
     "prediction": prediction_table,
+    "explanation": explanation_table,
     "growth": growth_table,
     "startup": startup_table,
+    "canonical": canonical_table,
 }
 
 

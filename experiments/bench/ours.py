@@ -8,18 +8,19 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 IMPORTING = time.perf_counter()
 from digitjax import mesh  # noqa: E402
 
 if __name__ == "__main__":
-    mesh.prepare(training=sys.argv[1:2] != ["predict"])
+    mesh.prepare(training=sys.argv[1] not in ("predict", "explanation"))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from digitjax import data, metrics, model, train  # noqa: E402
+from digitjax import data, explain, metrics, model, train  # noqa: E402
 from digitjax.config import NETWORKS, AugmentConfig, Config, TrainingConfig  # noqa: E402
 from digitjax.predict import Predictor  # noqa: E402
 from experiments.bench.timing import clock, predictions  # noqa: E402
@@ -112,6 +113,19 @@ def predict(args: argparse.Namespace) -> dict[str, object]:
     return predictions(run, images)
 
 
+def explanation(args: argparse.Namespace) -> dict[str, float]:
+    """Maps a second of each method for batches of 64, from uint8 in NumPy to 0..1 in NumPy, on the default network."""
+    config = NETWORKS["default"]
+    variables = model.init(config, jax.random.key(args.seed))
+    images = data.load(args.mnist).test.images[:64]
+    rates = {}
+    for name in explain.METHODS:
+        run = partial(explain.explain, config, variables, images, None, name)
+        run()
+        rates[name] = 64 / float(np.median([clock(run) for _ in range(5)]))
+    return rates
+
+
 def growth(args: argparse.Namespace) -> dict[str, float]:
     """Seconds of an epoch over copies of 7,500 digits, compilation apart, and the most memory ever held."""
     part = data.load(args.mnist).train.take(np.arange(7_500))
@@ -151,7 +165,7 @@ def weights(args: argparse.Namespace) -> dict[str, object]:
     return {"parameters": sum(a.size for a in arrays.values())}
 
 
-TASKS = {f.__name__: f for f in (step, accuracy, predict, growth, startup, weights)}
+TASKS = {f.__name__: f for f in (step, accuracy, predict, explanation, growth, startup, weights)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
