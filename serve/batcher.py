@@ -94,8 +94,7 @@ class Batcher:
             job, first = self._jobs[0], self._jobs[0].started
             if not job.done.done() and job.deadline < now:
                 job.done.set_exception(late())
-            left = len(job.images) - first
-            take = left if job.done.done() else min(room, left)
+            take = min(room, len(job.images) - first)
             job.started += take
             self.waiting -= take
             if not job.done.done():

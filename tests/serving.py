@@ -50,7 +50,8 @@ class Server:
             if self.process.poll() is not None and not self._reader.is_alive():
                 break
             time.sleep(0.02)
-        raise AssertionError(f"no {event} {fields} in {self.lines[-20:]}, exit status {self.process.poll()}")
+        said = self.process.stderr.read() if self.process.stderr and self.process.poll() is not None else b""
+        raise AssertionError(f"no {event} {fields} in {self.lines[-20:]}, exit status {self.process.poll()}: {said!r}")
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples with these labels."""

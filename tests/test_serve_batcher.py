@@ -34,7 +34,7 @@ def pictures(*marks: int) -> list[bytes]:
 
 
 def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(test())
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.sampled_from([None, 1]))

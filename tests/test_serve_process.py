@@ -126,11 +126,10 @@ def test_who_leaves_the_queue_costs_the_model_nothing():
     large = {"images": [[0] * 784] * 1000}
     with running() as server, ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(httpx.post, f"{server.url}/predict/batch", json=large, timeout=60) for _ in range(4)]
-        time.sleep(0.05)
+        wait_until(lambda: server.metric("digitjax_waiting_images") > 1000)
         for _ in range(20):
             with connect(server) as connection:
                 connection.sendall(request_of(json.dumps(BLANK).encode()))
-                time.sleep(0.001)
         assert {one.result().status_code for one in waiting} == {200}
 
         def left() -> float:

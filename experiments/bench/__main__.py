@@ -334,6 +334,7 @@ def machine() -> str:
     if PEERS.exists():
         shown = subprocess.run([PEERS, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
         wanted = ("torch", "tensorflow_cpu", "tensorflow-cpu", "keras", "onnxruntime", "tinygrad")
+        wanted += ("fastapi", "litserve")
         versions |= dict(line.split("==", 1) for line in shown.splitlines() if line.startswith(wanted) and "==" in line)
     return f"{os.cpu_count()} cores of {model}; " + ", ".join(f"{name} {version}" for name, version in versions.items())
 
