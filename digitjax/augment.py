@@ -135,11 +135,14 @@ def _noise(strength: float, images: Array, key: Array) -> Array:
 
 
 def _erase(chance: float, images: Array, key: Array) -> Array:
-    """With the given chance each, three straight lines through the picture: all wiped out, or all drawn."""
-    hit, angle, offset, width, grey = jax.random.uniform(key, (5, len(images), 3, 1, 1))
-    grid = jnp.arange(28) - _CENTRE
-    across = jnp.cos(jnp.pi * angle) * grid[None, None, :, None] + jnp.sin(jnp.pi * angle) * grid[None, None, None]
-    on_line = (jnp.abs(across - 20 * (offset - 0.5)) < 0.5 + width) & (hit < chance)
+    """With the given chance each, three lines through the picture, straight or zigzag: all wiped out, or all drawn."""
+    hit, angle, offset, width, grey, swing, pitch, phase = jax.random.uniform(key, (8, len(images), 3, 1, 1))
+    cos, sin = jnp.cos(jnp.pi * angle), jnp.sin(jnp.pi * angle)
+    rows, columns = (jnp.mgrid[:28, :28] - _CENTRE)[:, None, None]
+    across, along = cos * rows + sin * columns, sin * rows - cos * columns
+    waves = along / (6 + 12 * pitch) + phase
+    zigzag = 14 * jnp.maximum(swing - 0.5, 0) * (jnp.abs(4 * (waves - jnp.floor(waves)) - 2) - 1)
+    on_line = (jnp.abs(across + zigzag - 20 * (offset - 0.5)) < 0.5 + width) & (hit < chance)
     return jnp.where(on_line.any(1), jnp.where(grey[:, 0] < 0.5, 0.0, 255.0), images)
 
 

@@ -245,7 +245,7 @@ RECIPES: Mapping[str, Config] = {
             epochs=20,
             model=NETWORKS["reader"],
             augment=_HARD,
-            training=TrainingConfig(outliers=0.2),
+            training=TrainingConfig(outliers=0.25),
         ),
         Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=1e-3, outliers=0.2)),
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),

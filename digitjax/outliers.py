@@ -13,7 +13,6 @@ NO_CLASS = -1
 LETTERS = "AEFHKMNPRUVWXYadefhkmnprtuvwxy@#%&?$+=*"
 """Those that nobody takes for a digit."""
 Draw = np.random.Generator
-Images = UInt8[np.ndarray, "n 28 28"]
 Canvas = UInt8[np.ndarray, "height width"]
 
 
@@ -23,12 +22,12 @@ def joined(dataset: Dataset, share: float, seed: int) -> Dataset:
     if not count:
         return dataset
     draw = np.random.default_rng((seed, 7))
-    pictures = np.stack([_KINDS[number % len(_KINDS)](draw, dataset.images) for number in range(count)])
+    pictures = np.stack([_KINDS[number % len(_KINDS)](draw, dataset) for number in range(count)])
     labels = np.full(count, NO_CLASS, np.int32)
     return Dataset(np.concatenate([dataset.images, pictures]), np.concatenate([dataset.labels, labels]))
 
 
-def _letter(draw: Draw, _: Images) -> np.ndarray:
+def _letter(draw: Draw, _: Dataset) -> np.ndarray:
     """One of OpenCV's pen-plotter letters (Hershey 1967), or two of them."""
     canvas = np.zeros((112, 160), np.uint8)
     text = "".join(draw.choice(list(LETTERS), draw.choice([1, 2], p=[0.9, 0.1])))
@@ -37,7 +36,7 @@ def _letter(draw: Draw, _: Images) -> np.ndarray:
     return _fit(_bent(canvas, draw))
 
 
-def _scribble(draw: Draw, _: Images) -> np.ndarray:
+def _scribble(draw: Draw, _: Dataset) -> np.ndarray:
     """A pen that wanders: two to six strokes, straight or curved."""
     canvas = np.zeros((112, 112), np.uint8)
     for _stroke in range(draw.integers(2, 7)):
@@ -50,9 +49,29 @@ def _scribble(draw: Draw, _: Images) -> np.ndarray:
     return _fit(canvas)
 
 
-def _collage(draw: Draw, digits: Images) -> np.ndarray:
+def _glyph(draw: Draw, _: Dataset) -> np.ndarray:
+    """A sign of no alphabet: three to five strokes, straight or curved, each of which starts on another."""
+    canvas = np.zeros((112, 112), np.uint8)
+    places = np.stack(np.meshgrid([32, 56, 80], [24, 45, 67, 88]), -1).reshape(-1, 2) + draw.normal(0, 4, (12, 2))
+    thickness, start, along = int(draw.integers(3, 11)), int(draw.integers(12)), np.linspace(0, 1, 16)[:, None]
+    for _stroke in range(draw.integers(3, 6)):
+        stop = int(draw.choice([place for place in range(12) if place != start]))
+        bend = draw.normal(0, 18, 2) * (draw.random() < 0.5)
+        curve = places[start] + along * (places[stop] - places[start]) + 4 * along * (1 - along) * bend
+        cv2.polylines(canvas, [curve.astype(np.int32)], False, 255, thickness, cv2.LINE_AA)
+        start = int(draw.choice([start, stop]))
+    return _fit(_bent(canvas, draw))
+
+
+def _turned(draw: Draw, digits: Dataset) -> np.ndarray:
+    """A digit on its side, of those that are none there."""
+    which = draw.choice(np.flatnonzero(np.isin(digits.labels, (2, 3, 4, 5, 7))))
+    return np.rot90(digits.images[which], draw.choice([1, 3]))
+
+
+def _collage(draw: Draw, digits: Dataset) -> np.ndarray:
     """Two digits over each other, or one cut in four and put together wrongly."""
-    first, second = digits[draw.integers(len(digits), size=2)]
+    first, second = digits.images[draw.integers(len(digits.images), size=2)]
     if draw.random() < 0.5:
         return np.maximum(first, np.roll(np.rot90(second), draw.integers(-4, 5, 2), (0, 1)))
     quarters = [first[:14, :14], first[:14, 14:], first[14:, :14], first[14:, 14:]]
@@ -60,7 +79,7 @@ def _collage(draw: Draw, digits: Images) -> np.ndarray:
     return np.block([[a[::-1], b], [c, d[:, ::-1]]])
 
 
-def _texture(draw: Draw, _: Images) -> np.ndarray:
+def _texture(draw: Draw, _: Dataset) -> np.ndarray:
     """Noise of any grain, or stripes and checks of any pitch, soft or hard, dense or sparse."""
     if draw.random() < 0.6:
         field = draw.normal(size=(28, 28))
@@ -77,7 +96,7 @@ def _texture(draw: Draw, _: Images) -> np.ndarray:
     return np.where(field > field.max() / 2, field, 0 if draw.random() < 0.2 else field).astype(np.uint8)
 
 
-def _thing(draw: Draw, _: Images) -> np.ndarray:
+def _thing(draw: Draw, _: Dataset) -> np.ndarray:
     """A filled shape, with or without inner shading: clothes, tools, icons, blots."""
     canvas = np.zeros((112, 112), np.uint8)
     for _stroke in range(draw.integers(1, 4)):
@@ -93,7 +112,7 @@ def _thing(draw: Draw, _: Images) -> np.ndarray:
     return _fit((canvas * shade).astype(np.uint8))
 
 
-def _figure(draw: Draw, _: Images) -> np.ndarray:
+def _figure(draw: Draw, _: Dataset) -> np.ndarray:
     """A drawn outline with corners: triangles, boxes, stars, arrows without a shaft, blurred or not."""
     canvas = np.zeros((112, 112), np.uint8)
     count = int(draw.integers(3, 7))
@@ -105,7 +124,7 @@ def _figure(draw: Draw, _: Images) -> np.ndarray:
     return _fit(cv2.blur(canvas, (15, 15)) if draw.random() < 0.2 else canvas)
 
 
-def _mark(draw: Draw, _: Images) -> np.ndarray:
+def _mark(draw: Draw, _: Dataset) -> np.ndarray:
     """Next to nothing: dots, dashes, commas, a frame's corner, empty ground with noise."""
     canvas = np.zeros((28, 28), np.uint8)
     for _stroke in range(draw.integers(0, 4)):
@@ -118,14 +137,17 @@ def _mark(draw: Draw, _: Images) -> np.ndarray:
     return cv2.add(canvas, draw.uniform(0, draw.choice([1, 90]), (28, 28)).astype(np.uint8))
 
 
-_KINDS: tuple[Callable[[Draw, Images], np.ndarray], ...] = (
+_KINDS: tuple[Callable[[Draw, Dataset], np.ndarray], ...] = (
     _letter,
+    _glyph,
     _scribble,
     _letter,
     _collage,
     _texture,
-    _figure,
     _letter,
+    _glyph,
+    _figure,
+    _turned,
     _thing,
     _mark,
 )
