@@ -67,6 +67,22 @@ class Predict(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Read(Common):
+    """Read all digits of each picture: a phone number, a postal code, an amount, one line or several."""
+
+    files: tuple[str, ...]
+    """Pictures, folders of pictures, or patterns."""
+    model: str = "pretrained"
+    """A run folder, a model file, or pretrained."""
+    mark_unsure: bool = False
+    """Write a question mark for a digit that the model is not sure of."""
+    csv: Path | None = None
+    """Write the texts to this new file."""
+    show: Path | None = None
+    """Write a sheet to this new PNG: each picture, with a box around each digit and what it was read as."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explain(Common):
     """Show where the network looks: a sheet a picture, with what the network saw and a heat map for each method."""
 
@@ -204,6 +220,30 @@ def run_predict(args: Predict) -> int:
     return DONE if len(lines) == len(answers) else FAILED
 
 
+def run_read(args: Read) -> int:
+    from digitjax import files, predict
+
+    _require_new(args.csv, args.show)
+    pages = files.read_all(predict.load(args.model), files.named(args.files))
+    documents = [page.document(args.mark_unsure) for page in pages]
+    if args.csv:
+        files.write_csv(args.csv, documents)
+    if args.show:
+        from digitjax import plots
+        from digitjax.pixels import read_picture
+
+        shown = [(file.name, read_picture(file), found.lines) for file, found, _ in pages[:SHOWN] if found]
+        plots.save(plots.readings(shown), args.show)
+    lines = []
+    for document in documents:
+        if "error" in document:
+            _tell(f"digitjax: {document['file']}: {document['error']}")
+        else:
+            lines += [f"{document['file']}: {line}" for line in document["text"].split("\n")]
+    _answer(args, {"pictures": documents}, "\n".join(lines))
+    return FAILED if any("error" in document for document in documents) else DONE
+
+
 def run_explain(args: Explain) -> int:
     from digitjax import explain, files, predict, review
 
@@ -289,6 +329,7 @@ COMMANDS: Mapping[str, tuple[type[Common], Callable[[Any], int]]] = {
     "train": (Train, run_train),
     "evaluate": (Evaluate, run_evaluate),
     "predict": (Predict, run_predict),
+    "read": (Read, run_read),
     "explain": (Explain, run_explain),
     "report": (Report, run_report),
     "compare": (Compare, run_compare),

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from digitjax.canonical import canonical
 from digitjax.checkpoint import write_file
 from digitjax.errors import DigitjaxError
+from digitjax.lines import Reading, marked, read
 from digitjax.pixels import PictureError
 from digitjax.predict import Prediction, Predictor, predictions
 
@@ -76,13 +77,44 @@ def _form(file: Path) -> UInt8[np.ndarray, "28 28"] | str:
         return str(error)
 
 
+class Page(NamedTuple):
+    """Of one file: the digits that were found in it, or what is wrong with the file."""
+
+    file: Path
+    reading: Reading | None
+    error: str = ""
+
+    def document(self, mark_unsure: bool = False) -> dict[str, Any]:
+        """As the command line's JSON has it; with `mark_unsure` an unsure digit's text is a question mark."""
+        if self.reading is None:
+            return {"file": str(self.file), "error": self.error}
+        text = marked(self.reading) if mark_unsure else self.reading.text
+        lines = [[digit._asdict() for digit in line] for line in self.reading.lines]
+        return {"file": str(self.file), "text": text, "lines": lines}
+
+
+def read_all(predictor: Predictor, files: Sequence[Path]) -> list[Page]:
+    """All digits of each file, in their order; a bad file is answered by its error and harms no other."""
+
+    def page(file: Path) -> Page:
+        try:
+            return Page(file, read(predictor, file))
+        except PictureError as error:
+            return Page(file, None, str(error))
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        return list(threads.map(page, files))
+
+
 def write_csv(file: Path, documents: Sequence[Mapping[str, Any]]) -> None:
-    """A line a file: digit, confidence, verdict, the ten probabilities, and what is wrong with a bad one.
+    """A line a file: digit, confidence, verdict and the ten probabilities of a prediction, or the text that was read.
 
     Raises:
       DigitjaxError: it cannot be written.
     """
-    columns = ["file", "digit", "confidence", "verdict", *(f"p{digit}" for digit in range(10)), "error"]
+    predicted = ["digit", "confidence", "verdict", *(f"p{digit}" for digit in range(10))]
+    texts = any("text" in document for document in documents)
+    columns = ["file", *(["text"] if texts else predicted), "error"]
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="") as stream:

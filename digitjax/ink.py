@@ -14,8 +14,11 @@ Ink = Float32[np.ndarray, "_ _"]
 LEAST_CONTRAST = 0.035  # of the range from black to white: what is fainter is taken for paper
 
 
-def ink(picture: Pixels) -> Ink:
-    """Strokes from 0 (paper) to 1 (full ink), whatever the paper, the light, the pen and the polarity; blank is 0."""
+def ink(picture: Pixels, several: bool = False) -> Ink:
+    """Strokes from 0 (paper) to 1 (full ink), whatever the paper, the light, the pen and the polarity; blank is 0.
+
+    With `several` digits to be found no piece of ink is the main one: all that look like ink speak for themselves.
+    """
     grey = _grey(picture)
     border = np.uint8(np.median(ring(grey)))
     even, nearly = (cv2.countNonZero(cv2.inRange(grey, int(border) - by, int(border) + by)) for by in (1, 16))
@@ -28,9 +31,9 @@ def ink(picture: Pixels) -> Ink:
         area = np.s_[top - 1 : top + high + 1, left - 1 : left + wide + 1] if free else np.s_[:, :]
         part = strokes[area].astype(np.float32) * (1 / max(255 - int(border) if bright else int(border), 1))
         found = np.zeros(grey.shape, np.float32)
-        found[area] = _cleaned(_without_ruling(part, LEAST_CONTRAST), LEAST_CONTRAST)[0]
+        found[area] = _cleaned(_without_ruling(part, LEAST_CONTRAST, several), LEAST_CONTRAST, several)[0]
         return found
-    return _photographed(cv2.bitwise_not(grey) if _bright_on_dark(grey) else grey)
+    return _photographed(cv2.bitwise_not(grey) if bright_on_dark(grey) else grey, several)
 
 
 def ring(grey: np.ndarray) -> np.ndarray:
@@ -61,7 +64,7 @@ def _grey(picture: np.ndarray) -> UInt8[np.ndarray, "_ _"]:
     return cv2.transform(picture, weights[None])
 
 
-def _bright_on_dark(grey: np.ndarray) -> bool:
+def bright_on_dark(grey: np.ndarray) -> bool:
     """Polarity: the border is paper, also where light is uneven, and ink is the little that stands out."""
     small = (
         cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
@@ -85,7 +88,7 @@ def _bright_on_dark(grey: np.ndarray) -> bool:
     return sum(min(max(skew, -2), 2) for skew in skews) - 2 * max(1, 48 / min(small.shape)) * border > 0
 
 
-def _photographed(grey: np.ndarray) -> Ink:
+def _photographed(grey: np.ndarray, several: bool) -> Ink:
     """Dark ink on uneven paper. What is wider than a stroke (shadows, desks, vignettes) is paper too; how wide strokes
     are is found by trying: the smallest width at which the ink is whole, so that the next greater adds nothing."""
     shorter = min(grey.shape)
@@ -103,11 +106,11 @@ def _photographed(grey: np.ndarray) -> Ink:
         paper = np.maximum(cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8)), 1)
         strokes, floor = _above_noise(1 - smooth / paper.astype(np.float32))
         if not tries:  # ruled lines are thinner than any stroke: take them out of the picture once
-            cleared = _without_ruling(strokes, floor)
+            cleared = _without_ruling(strokes, floor, several)
             if cleared is not strokes:
                 smooth = np.clip(smooth + paper * (strokes - cleared), 0, 255).astype(np.uint8)
                 strokes = cleared
-        tries.append((strokes, *_cleaned(strokes, floor)))
+        tries.append((strokes, *_cleaned(strokes, floor, several)))
     best = max(value for *_, value in tries)
     if not best:
         return tries[0][1]
@@ -117,11 +120,19 @@ def _photographed(grey: np.ndarray) -> Ink:
             count, labels = cv2.connectedComponents((wider > 0.75 * peak).astype(np.uint8))
             whole = np.bincount(labels[core > 0], minlength=count) > 0
             whole[0] = False
+            if several:  # a shadow that takes in some of many digits is no reason to go on
+                whole &= (_contact(labels, count) > 0).sum(0) < 2
             added = whole[labels.astype(np.int32)] & (cv2.dilate(core, np.ones((3, 3), np.uint8)) == 0)
             # Whole, or what comes next is no longer this ink but something fainter behind it.
             if np.count_nonzero(added) < 0.05 * cv2.countNonZero(core) or next_peak < 0.75 * peak:
                 return found
     return tries[-1][1]
+
+
+def _contact(labels: np.ndarray, count: int) -> np.ndarray:
+    """How many pixels of the top, bottom, left and right border each of the components has."""
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    return np.stack([np.bincount(side, minlength=count) for side in sides])
 
 
 def _above_noise(strokes: Ink) -> tuple[Ink, float]:
@@ -134,14 +145,19 @@ def _above_noise(strokes: Ink) -> tuple[Ink, float]:
     )
 
 
-def _without_ruling(strokes: Ink, floor: float) -> Ink:
+def _without_ruling(strokes: Ink, floor: float, several: bool) -> Ink:
     """Take printed lines out: thin, nearly straight, from one side of the frame to another."""
     if min(strokes.shape) < 64 or np.count_nonzero(ring(strokes) > floor) < 2:
         return strokes
-    return np.ascontiguousarray(_without_rows(_without_rows(strokes, floor).T, floor).T)
+    strokes = _without_rows(strokes, floor, several)
+    return np.ascontiguousarray(_without_rows(strokes.T, floor, several).T)
 
 
-def _without_rows(strokes: Ink, floor: float) -> Ink:
+def _is_strip(strokes: Ink) -> bool:
+    return strokes.shape[1] > 1.9 * strokes.shape[0]
+
+
+def _without_rows(strokes: Ink, floor: float, several: bool) -> Ink:
     height, width = strokes.shape
     thin = max(3, height // 50) | 1
     ridge = strokes - cv2.morphologyEx(strokes, cv2.MORPH_OPEN, np.ones((thin + 2, 1), np.uint8))
@@ -173,13 +189,15 @@ def _without_rows(strokes: Ink, floor: float) -> Ink:
         # Of paths that run together the best one is the line.
         paths = paths[:, (np.abs(paths - path[:, None]) <= thin).mean(0) < 0.1]
         inside = (path >= outside) & (path < outside + height)
+        if several and not _reaches_both_ends(gain[x[inside], path[inside]] > -0.2):  # the line of a row of cells
+            continue
         if inside.mean() > 0.3:
             bend = np.polyval(np.polyfit(x[inside], path[inside], 2), x[inside]) - path[inside]
             if np.abs(bend).mean() < 0.7 + height / 400:
                 lines.append(np.interp((np.arange(width) + 0.5) * steps / width - 0.5, x, path - outside))
     if not lines:
         return strokes
-    cleared = strokes.copy()
+    cleared, strongest = strokes.copy(), float(strokes.max())
     band = np.zeros(strokes.shape, bool)
     column = np.broadcast_to(np.arange(width), (2 * thin + 1, width))
     for line in lines:
@@ -188,7 +206,12 @@ def _without_rows(strokes: Ink, floor: float) -> Ink:
         values = np.where(there, strokes[np.clip(rows, 0, height - 1), column], 0)
         # The line itself is what is typical along it; strokes that cross it are darker.
         blocks = values[:, : width // 6 * 6].reshape(len(values), 6, -1)
-        typical = cv2.resize(np.median(blocks, axis=2), (width, len(values)), interpolation=cv2.INTER_LINEAR)
+        typical = np.median(blocks, axis=2)
+        if several and height > 1.9 * width and typical[thin].mean() > 0.5 * strongest:  # in a strip: a one
+            continue
+        # A stroke that runs along the line for a while is darker than the line is anywhere else.
+        typical = np.minimum(typical, 1.5 * np.median(typical, axis=1, keepdims=True))
+        typical = cv2.resize(typical, (width, len(values)), interpolation=cv2.INTER_LINEAR)
         part = there & (typical > 0.3 * floor)
         at = rows[part], column[part]
         cleared[at] = np.maximum(values - 1.3 * typical, 0)[part]
@@ -200,7 +223,12 @@ def _without_rows(strokes: Ink, floor: float) -> Ink:
     return np.where(band, np.maximum(cleared, np.minimum(bridged, strokes)), cleared)
 
 
-def _cleaned(strokes: Ink, floor: float) -> tuple[Ink, float, float]:
+def _reaches_both_ends(seen: np.ndarray) -> bool:
+    end = max(2, len(seen) // 20)
+    return bool(len(seen) and min(seen[:end].mean(), seen[-end:].mean()) > 0.5)
+
+
+def _cleaned(strokes: Ink, floor: float, several: bool) -> tuple[Ink, float, float]:
     """Full ink is 1; specks, noise and what hangs at the border are 0. Also how strong full ink was, and how much it
     looks like the ink that matters: long and strong."""
     mask = strokes > floor
@@ -212,17 +240,19 @@ def _cleaned(strokes: Ink, floor: float) -> tuple[Ink, float, float]:
     mean = np.bincount(labels.ravel()[inked], strokes.ravel()[inked], count) / area
     # What lies along the border (a desk, a box's edge) is hardly the digit; what ends there may be.
     longest = np.maximum(wide, high)
-    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
-    contact = np.stack([np.bincount(side, minlength=count) for side in sides])
+    contact = _contact(labels, count)
     along = contact.max(0) > 0.8 * longest
-    across = (contact > 0).sum(0) > 1
-    value = longest * np.minimum(mean, 0.6) ** 3 * np.where(along, 0.03, np.where(across, 0.1, 1))
+    sides = slice(2, 4) if several and _is_strip(strokes) else slice(0, 4)  # there digits reach from top to bottom
+    across = (contact[sides] > 0).sum(0) > 1
+    value = longest * np.minimum(mean, 0.6) ** 3 * np.where(along, 0.03, np.where(across, 0.03 if several else 0.1, 1))
     value[0] = 0
     main = int(value.argmax())
     box = np.s_[top[main] : top[main] + high[main], left[main] : left[main] + wide[main]]
     peak = quantile(strokes[box][labels[box] == main], 0.8)
     if peak < (3 if min(strokes.shape) > 150 else 1.5) * LEAST_CONTRAST:
         return np.zeros_like(strokes), 0.0, 0.0
+    if several:  # what is of its size is of its kind
+        across &= longest > 1.6 * longest[main]
     keep = (area >= 0.01 * area[main]) & (mean > 0.3 * mean[main])
     if not (along | across)[main]:
         keep &= ~(along | across)
@@ -230,4 +260,8 @@ def _cleaned(strokes: Ink, floor: float) -> tuple[Ink, float, float]:
     found = np.zeros(strokes.shape, np.float32)
     kept = inked[keep[labels.ravel()[inked]]]
     found.ravel()[kept] = np.minimum(strokes.ravel()[kept] / peak, 1)
-    return found, peak, float(value[main])
+    if several and floor < 0.35 * peak and (hanging := (along | across) & ~keep).any():
+        # A digit may hang at the border by a line that is fainter.
+        strong = np.where(hanging[labels] & (strokes > 0.35 * peak), strokes, np.float32(0))
+        found = np.maximum(found, _cleaned(strong, 0.35 * peak, False)[0])
+    return found, peak, float(value[keep].sum() if several else value[main])

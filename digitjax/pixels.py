@@ -14,6 +14,9 @@ from jaxtyping import UInt8
 Pixels = UInt8[np.ndarray, "_ _"] | UInt8[np.ndarray, "_ _ 3"]
 """Grey [height, width] or RGB [height, width, 3]."""
 
+Size = tuple[int, int]
+"""Width and height in pixels, as seen."""
+
 MOST_PIXELS = 25_000_000  # of a picture that must be decoded whole; a JPEG, decoded small, may have twice as many
 LONGEST_SIDE = 1600  # a JPEG is decoded to at least this, in steps of a half
 
@@ -33,6 +36,11 @@ def read_picture(source: Any) -> Pixels:
     Raises:
       PictureError: the picture is bad; nothing else is raised.
     """
+    return read_sized(source)[0]
+
+
+def read_sized(source: Any) -> tuple[Pixels, Size]:
+    """What `read_picture` gives, and the size of the picture itself, which a large JPEG's pixels no longer have."""
     if isinstance(source, np.ndarray):
         return _checked(_from_array(source))
     if isinstance(source, str | os.PathLike):
@@ -45,15 +53,15 @@ def read_picture(source: Any) -> Pixels:
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        return _checked(_from_pil(source))
+        return _checked(*_from_pil(source))
     if not isinstance(source, bytes | bytearray | memoryview):
         raise PictureError(
             f"{type(source).__name__} is no picture: give a path, a file's bytes, a PIL image or an array"
         )
-    return _checked(_decode(bytes(source)))
+    return _checked(*_decode(bytes(source)))
 
 
-def _decode(data: bytes) -> np.ndarray:
+def _decode(data: bytes) -> tuple[np.ndarray, Size]:
     from PIL import Image
 
     for name in {*_FORMATS} - {*Image.OPEN}:  # Pillow knows a format only once its plugin is imported
@@ -101,22 +109,24 @@ def _check_size(width: int, height: int, limit: int = MOST_PIXELS) -> None:
         )
 
 
-def _checked(pixels: np.ndarray) -> np.ndarray:
+def _checked(pixels: np.ndarray, size: Size | None = None) -> tuple[np.ndarray, Size]:
     _check_size(pixels.shape[1], pixels.shape[0], 2 * MOST_PIXELS)
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(pixels), size or (pixels.shape[1], pixels.shape[0])
 
 
-def _from_pil(image: Any) -> np.ndarray:
-    """Pixels, H x W or H x W x 3, after EXIF orientation, with transparency laid on what shows it."""
+def _from_pil(image: Any) -> tuple[np.ndarray, Size]:
+    """Pixels, H x W or H x W x 3, after EXIF orientation, with transparency laid on what shows it; the size as seen."""
     from PIL import ImageOps
 
+    size = image.size
     scale = max(image.size) // LONGEST_SIDE
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))
     image.load()
     # A broken EXIF block must not cost the picture.
     with contextlib.suppress(Exception):
-        image = ImageOps.exif_transpose(image)
+        reduced, image = image.size, ImageOps.exif_transpose(image)
+        size = size if image.size == reduced else size[::-1]
     mode = image.mode
     if mode.startswith("I;16") or mode in ("I", "F"):
         array = np.asarray(image)
@@ -129,7 +139,7 @@ def _from_pil(image: Any) -> np.ndarray:
         pixels = _without_alpha(np.asarray(image if mode == "RGBA" else image.convert("RGBA")))
     else:
         pixels = np.asarray(image.convert("RGB"))
-    return pixels
+    return pixels, size
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

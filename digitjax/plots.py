@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from digitjax.checkpoint import History, write_file
+from digitjax.lines import Digit
 from digitjax.metrics import BINS, Totals, expected_calibration_error, wilson
 from digitjax.predict import Prediction
 
@@ -161,6 +163,23 @@ def lines(curves: Mapping[str, tuple[str, Sequence[float | int], Sequence[float]
         axes.plot(amounts, accuracies, "o-", color=_VALIDATION)
         axes.set(title=name, xlabel=unit, ylabel="accuracy", ylim=(0, 1.02))
         axes.grid(alpha=0.3)
+    return figure
+
+
+def readings(found: Sequence[tuple[str, np.ndarray, Sequence[Sequence[Digit]]]]) -> Figure:
+    """A picture below the other, from its name, pixels and lines of digits: each in its box; unsure ones in red."""
+    figure = Figure(figsize=(7, 4.2 * max(1, len(found))), layout="constrained")
+    grid = figure.subplots(max(1, len(found)), 1, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, (name, picture, lines) in zip(grid, found):
+        axes.imshow(picture, cmap="gray")
+        axes.set_title(name[-60:], fontsize=8)
+        for digit in (digit for line in lines for digit in line):
+            color = _VALIDATION if digit.verdict == "digit" else _WRONG
+            left, top, wide, high = digit.box
+            axes.add_patch(Rectangle((left, top), wide, high, fill=False, color=color))
+            axes.text(left, top, str(digit.digit), color=color, fontsize=9, va="bottom")
     return figure
 
 

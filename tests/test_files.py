@@ -106,3 +106,26 @@ def test_one_picture_gives_one_answer_and_many_give_many(scans, weights):
     assert predictor.predict([]) == []
     stack = np.zeros((3, 28, 28), np.uint8)
     assert [answer.verdict for answer in predictor.predict(stack)] == ["not_a_digit"] * 3
+
+
+def test_a_picture_is_read_digit_by_digit_and_a_bad_one_is_named(scans, tmp_path, capsys, few):
+    strip = np.full((120, 400), 255, np.uint8)
+    for place in range(3):
+        strip[20:104, 30 + 120 * place : 114 + 120 * place] = 255 - cv2.resize(few.test.images[place], (84, 84))
+    cv2.imwrite(str(tmp_path / "strip.png"), strip)
+    table, sheet = tmp_path / "texts.csv", tmp_path / "boxes.png"
+    command = ["read", str(tmp_path / "strip.png"), str(scans / "d.png"), "--csv", str(table), "--show", str(sheet)]
+    assert main([*command, "--json"]) == 1
+    read, bad = json.loads(capsys.readouterr().out)["pictures"]
+    assert set(bad) == {"file", "error"}
+    (line,) = read["lines"]
+    assert read["text"] == "".join(str(digit["digit"]) for digit in line)
+    for place, digit in enumerate(line):
+        left, top, wide, high = digit["box"]
+        assert 30 + 120 * place <= left
+        assert left + wide <= 114 + 120 * place
+        assert top >= 20
+        assert top + high <= 104
+    with table.open() as stream:
+        assert [row["text"] for row in csv.DictReader(stream)] == [read["text"], ""]
+    assert cv2.imread(str(sheet)) is not None
