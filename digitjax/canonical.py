@@ -6,15 +6,16 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from digitjax.ink import Ink, ink, quantile, ring
+from digitjax.ink import Ink, bright_on_dark, ink, quantile, ring
 from digitjax.pixels import read_picture
 
 SEARCH_SIDE = 800  # the ink is looked for at this size, and then looked at again where it is
 CLOSE_SIDE = 200
+CROWD = 6  # pieces of like size: they are a pattern, or a number, but no digit
 
 
 def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
-    """The digit in a picture as MNIST would show it (LeCun et al., the MNIST site); a blank picture gives zeros.
+    """The digit in a picture as MNIST would show it (LeCun et al., the MNIST site); a picture without one gives zeros.
 
     Raises:
       PictureError: the picture is bad; the message says what is wrong and what to send.
@@ -27,6 +28,8 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
     if picture.shape == (28, 28):
         if (centred := _already(picture)) is not None:
             return centred
+        if _in_weather(picture):
+            return picture
         picture = _without_bands(picture)
     if min(picture.shape[:2]) < 12:
         picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
@@ -50,6 +53,13 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
         again = ink(cv2.resize(crop, None, fx=closer, fy=closer, interpolation=cv2.INTER_AREA) if closer < 1 else crop)
         strokes = (_main_digit(again) or digit)[1]
     return fitted(strokes)
+
+
+def _in_weather(picture: UInt8[np.ndarray, "28 28"]) -> bool:
+    """Whether MNIST's bright on dark lies under fog or specks all over: the network knows them, a search takes them for
+    ink."""
+    low, high = np.percentile(ring(cv2.blur(picture, (3, 3))), [25, 75])
+    return bool(high - low > 16) and bright_on_dark(picture)
 
 
 def _in_place(left: int, top: int, wide: int, high: int) -> bool:
@@ -89,7 +99,10 @@ def _centred(strokes: np.ndarray) -> UInt8[np.ndarray, "28 28"]:
 
 
 def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink] | None:
-    """The main piece of ink with what belongs to it: its box (left, top, width, height) and the strokes in it."""
+    """The main piece of ink with what belongs to it: its box (left, top, width, height) and the strokes in it.
+
+    None where there is no ink, or a crowd of pieces none of which is the main one.
+    """
     mask = (found > 0.3).astype(np.uint8)
     left, top, wide, high = cv2.boundingRect(mask)
     if not wide:
@@ -115,6 +128,8 @@ def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink] | None:
         near = belongs & (start < box[2:] + reach).all(1) & (stop > box[:2] - reach).all(1)
         box = np.concatenate([start[near].min(0), stop[near].max(0)])
     x0, y0, x1, y1 = (int(v) for v in box)
+    if np.count_nonzero(stats[1:, 2:4].max(1) > 0.5 * max(x1 - x0, y1 - y0)) >= CROWD:
+        return None
     area_of_digit = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     # Faint edges stay with their strokes, other pieces go.
     foreign = ~near

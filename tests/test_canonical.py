@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,6 +53,26 @@ def test_a_digit_of_mnist_is_canonical_already(digits):
     kept = [difference(canonical(digit), digit) for digit in digits]
     assert np.mean(np.array(kept) == 0) > 0.97
     assert max(kept) < 60
+
+
+def test_fog_over_a_digit_of_mnist_is_left_to_the_network(digits):
+    def kept(digit: np.ndarray, seed: int) -> bool:
+        clouds = np.random.default_rng(seed).uniform(20, 180, (4, 4))
+        fog = cv2.resize(clouds, (28, 28), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+        picture = np.round(fog + (255 - fog) * (digit / 300)).astype(np.uint8)
+        return np.array_equal(canonical(picture), picture)
+
+    assert np.mean([kept(digit, seed) for seed, digit in enumerate(digits)]) > 0.9
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+def test_a_crowd_of_like_pieces_is_no_digit(digits, columns):
+    wall = np.full((600, 800), 255, np.uint8)
+    for place in range(2 * columns):
+        top, left = 150 + 200 * (place % 2), 100 + 170 * (place // 2)
+        part = wall[top : top + 112, left : left + 112]
+        part -= np.kron(digits[9], np.ones((4, 4), np.uint8))
+    assert canonical(wall).any() == (2 * columns < 6)
 
 
 @given(st.integers(0, 299), st.integers(2, 130), st.integers(2, 130))
