@@ -12,7 +12,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
-from digitjax import explain, model
+from digitjax import explain, lines, model
 from digitjax.errors import DigitjaxError
 from serve import feedback, images, metrics
 from serve.openapi import FILE, IMAGE, fields, problems, several, takes
@@ -44,6 +44,19 @@ class Explanation(Answer, kw_only=True):
     """28 rows of 28 from 0 to 1; 0 everywhere where nothing speaks for the class."""
 
 
+class Digit(msgspec.Struct):
+    digit: int
+    confidence: float
+    box: list[int]
+    """Left, top, width and height, in pixels of the picture as seen."""
+    verdict: str
+
+
+class Reading(msgspec.Struct):
+    text: str
+    lines: list[list[Digit]]
+
+
 class Features(msgspec.Struct):
     layer: int
     layers: int
@@ -72,14 +85,16 @@ class Model(msgspec.Struct):
 def routes(service: Service) -> Sequence[HTTPRouteHandler]:
     settings = service.settings
 
+    async def sources(request: Request, many: bool) -> list[images.Source]:
+        kind = request.headers.get("content-type", "")
+        return images.sources(await request.body(), kind, many, settings.max_images)
+
     async def levels(request: Request, many: bool, canonical: bool) -> list[bytes]:
         """The images of a request in MNIST's form."""
-        kind = request.headers.get("content-type", "")
-        sources = images.sources(await request.body(), kind, many, settings.max_images)
-        if all(images.is_quick(source) for source in sources):
-            return [images.pixels(source, canonical) for source in sources]
-        works = (service.in_thread(request.scope, images.pixels, source, canonical) for source in sources)
-        return await asyncio.gather(*works)
+        found = await sources(request, many)
+        if all(images.is_quick(source) for source in found):
+            return [images.pixels(source, canonical) for source in found]
+        return await asyncio.gather(*(service.in_thread(request.scope, images.pixels, one, canonical) for one in found))
 
     async def judged(request: Request, content: list[bytes], show_input: bool) -> list[Answer]:
         answers = await service.judge(request.scope, content)
@@ -118,6 +133,14 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         rows = heat.astype(float).round(4).tolist()
         answered: dict[str, Any] = msgspec.structs.asdict(answer)
         return Response(Explanation(**answered, method=method, explained=explained, heatmap=rows))
+
+    @post("/read", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
+    async def reading(request: Request) -> Reading:
+        """The digits of a picture that has one or more of them, line by line, from left to right."""
+        [source] = await sources(request, False)
+        picture = source.content if source.is_picture else _image(source.content)
+        found = await service.in_thread(request.scope, lines.read, service.predictor, picture)
+        return Reading(found.text, [[Digit(*digit) for digit in line] for line in found.lines])
 
     @post("/features", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
     async def features(request: Request, layer: Annotated[int, Parameter(ge=0)] = 0) -> Features:
@@ -190,7 +213,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         return metrics.exposition()
 
     return [
-        *(predict, predict_batch, explanation, features, correction, no_op),
+        *(predict, predict_batch, explanation, reading, features, correction, no_op),
         *(live, ready, model_card, reload, exposition),
     ]
 

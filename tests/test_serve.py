@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import digitjax
-from digitjax import explain, model, sources
+from digitjax import explain, lines, model, sources
 from digitjax.canonical import canonical
 from digitjax.data import Dataset, Splits
 from digitjax.pixels import PictureError
@@ -409,6 +409,25 @@ def test_an_explanation_is_a_picture_to_who_asks_for_one(server, digits):
     red, green, blue = picture.reshape(-1, 3).astype(int).T
     assert (red >= blue).all()
     assert (red > green + 50).any()
+
+
+def test_a_row_of_digits_is_read_as_the_library_reads_it(server, digits):
+    predictor = digitjax.load()
+    row = np.pad(
+        np.concatenate([255 - np.kron(image, np.ones((3, 3), np.uint8)) for image in digits[0][:4]], 1),
+        20,
+        constant_values=255,
+    )
+    expected = lines.read(predictor, file_of(row))
+    answer = server.client.post("/read", files={"file": file_of(row)}).json()
+    assert answer["text"] == expected.text
+    assert [[tuple(digit.values()) for digit in line] for line in answer["lines"]] == [
+        [(digit.digit, pytest.approx(digit.confidence, abs=1e-5), digit.box, digit.verdict) for digit in line]
+        for line in expected.lines
+    ]
+    assert len(answer["text"]) == 4
+    assert server.client.post("/read", json={"image": BLANK}).json() == {"text": "", "lines": []}
+    assert is_problem(server.client.post("/read", content=b"no picture", headers=PNG), 422)
 
 
 def test_feature_maps_are_the_networks_own(server, digits):
