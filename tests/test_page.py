@@ -300,6 +300,22 @@ def test_a_picture_of_one_digit_is_read_like_a_drawing(page, clear_digits):
     expect_read(page, 7)
 
 
+def test_a_picture_of_several_digits_shows_their_boxes_and_text(page, server, clear_digits):
+    content = photo(*(clear_digits[digit] for digit in (4, 1, 5)))
+    answer = server.client.post("/read", content=content, headers={"content-type": "image/png"}).json()
+    page.locator("#files").set_input_files([upload("pi.png", content)])
+    expect(page.locator(".card .text")).to_have_text(answer["text"])
+    expect(page.get_by_role("status")).to_contain_text(answer["text"])
+    shown = pixels(page, ".card canvas").astype(int)
+    zoom = shown.shape[1] / (3 * 144)
+    assert len(answer["lines"][0]) == 3
+    for digit in answer["lines"][0]:
+        left, top, width, height = (zoom * length for length in digit["box"])
+        for x, y in [(left + width / 2, top), (left, top + height / 2), (left + width, top + height / 2)]:
+            near = shown[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4]
+            assert (np.ptp(near[..., :3], axis=-1) > 60).any(), "no coloured line at the box's edge"
+
+
 def file_event(page: Page, event: str, field: str, files: dict[str, bytes]) -> None:
     """What the browser does when someone pastes or drops files."""
     script = """([event, field, files]) => {
@@ -330,7 +346,7 @@ def test_dropped_pictures_get_a_card_each_and_a_bad_one_says_why(page, complaint
     cards = page.locator(".card")
     expect(cards).to_have_count(3)
     expect(cards.nth(0).locator(".text")).to_have_text("6")
-    expect(cards.nth(1).locator(".note")).to_contain_text("bad.png: the body: not a picture")
+    expect(cards.nth(1).locator(".note")).to_contain_text("bad.png: not a picture")
     expect(cards.nth(2).locator(".text")).to_have_text("9")
     assert len(complaints) == 1
     assert "Failed to load resource" in complaints.pop()  # the browser notes the refusal

@@ -296,9 +296,8 @@ async function openPictures(files) {
   for (const file of files) {
     const card = addCard(file.name);
     try {
-      const { digit, verdict } = await ask("predict", file);
-      const text = verdict === "not_a_digit" ? "" : String(digit);
-      const picture = await fillCard(card, file, text, verdict);
+      const { text, lines } = await ask("read", file);
+      const picture = await fillCard(card, file, text, lines.flat());
       announce(`${file.name}: ${text || "no digit found"}`);
       if (picture && files.length === 1) replaceSheet([], picture);
     } catch (error) {
@@ -318,13 +317,14 @@ function addCard(name) {
 }
 
 /** What was found in a file; the picture of it if it is one digit, which the sheet can show. */
-async function fillCard(card, file, text, verdict) {
+async function fillCard(card, file, text, found) {
+  const doubts = found.filter((digit) => digit.verdict !== "digit").length;
   card.querySelector(".text").textContent = text || "no digit";
-  card.querySelector(".note").textContent = file.name + (verdict === "unsure" ? ", unsure" : "");
+  card.querySelector(".note").textContent = file.name + (doubts ? `, ${doubts} of ${found.length} unsure` : "");
   const bitmap = await createImageBitmap(file).catch(() => null); // some formats only the server can read
-  if (bitmap) drawPicture(card.querySelector("canvas"), bitmap);
-  if (!bitmap || !text) return null;
-  const picture = { file, bitmap, box: [0, 0, bitmap.width, bitmap.height] };
+  if (bitmap) drawBoxes(card.querySelector("canvas"), bitmap, found);
+  if (!bitmap || found.length !== 1) return null;
+  const picture = { file, bitmap, box: found[0].box };
   const button = card.querySelector("button");
   button.hidden = false;
   button.addEventListener("click", () => {
@@ -334,11 +334,18 @@ async function fillCard(card, file, text, verdict) {
   return picture;
 }
 
-function drawPicture(canvas, bitmap) {
+function drawBoxes(canvas, bitmap, found) {
   const zoom = Math.min(1200 / bitmap.width, 800 / bitmap.height);
   [canvas.width, canvas.height] = [zoom * bitmap.width, zoom * bitmap.height];
   canvas.hidden = false;
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  context.lineWidth = 4;
+  for (const { box, verdict } of found) {
+    context.strokeStyle = verdict === "digit" ? "#12805f" : "#d9480f";
+    context.setLineDash(verdict === "digit" ? [] : [14, 10]);
+    context.strokeRect(...box.map((length) => zoom * length));
+  }
 }
 
 // --- corrections ---
