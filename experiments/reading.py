@@ -4,8 +4,9 @@
 
 MODEL is whatever `digitjax.load` takes. Generated pictures (`experiments.pictures`), MNIST's own and scikit-learn's
 digits go through the canonicaliser into the model; bare is the same model on a mere resize. Of digits it counts which
-are right, whatever the verdict; of what is no digit, which are refused: not a digit, or unsure. Beside it stands the
-coverage: the share that gets the verdict `digit`. Writes results/reading.jsonl and the README's table.
+are right, whatever the verdict; of strings, which are read whole; of what is no digit, which are refused: not a digit,
+or unsure. Beside it stands the coverage: the share that gets the verdict `digit`. Writes results/reading.jsonl and the
+README's table.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from experiments.scoreboard import RESULTS, fill_readme
 
 TILE = 112
 HEADS = {
+    "strings": "pictures | read whole, % | | all called digits, %",
     "digits": "pictures | right, % | by a bare resize, % | called a digit, %",
     "nondigits": "pictures | refused, % | by a bare resize, % | called a digit, %",
 }
@@ -61,6 +63,17 @@ def judged(predictor: Any, forms: Sequence[np.ndarray], labels: Sequence[Label])
     return answers
 
 
+def read_strings(predictor: Any, pictures: Sequence[Picture], labels: Sequence[Label]) -> list[Answer]:
+    from digitjax import lines
+
+    answers = []
+    for label, picture in zip(labels, pictures):
+        found = lines.read(predictor, picture)
+        sure = all(digit.verdict == "digit" for line in found.lines for digit in line)
+        answers.append(Answer(found.text, found.text == label, sure, np.zeros((28, 28), np.uint8)))
+    return answers
+
+
 def families(each: int, seed: int, split: Split) -> Iterator[tuple[str, str, list[tuple[Picture, Label]]]]:
     """Group, family, and its pictures with their labels."""
     from sklearn.datasets import load_digits
@@ -69,8 +82,8 @@ def families(each: int, seed: int, split: Split) -> Iterator[tuple[str, str, lis
     yield "digits", "mnist", list(zip(own.images, own.labels.tolist()))
     rows, labels = load_digits(return_X_y=True)
     yield "digits", "sklearn_8x8", list(zip((rows * 15).astype(np.uint8).reshape(-1, 8, 8), labels.tolist()))
-    for group in [group for group in GROUPS if group != "strings"]:  # of several digits, which no model reads yet
-        for name in GROUPS[group]:
+    for group, names in GROUPS.items():
+        for name in names:
             yield group, name, sample(name, each, seed, split=split)
 
 
@@ -91,8 +104,10 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(texts)
 
 
-def percent(*shares: float) -> str:
-    return f"{100 * np.mean(shares):.1f}"
+def percent(*shares: float | None) -> str:
+    """The mean of those that are known."""
+    known = [share for share in shares if share is not None]
+    return f"{100 * np.mean(known):.1f}" if known else ""
 
 
 def tile(family: str, picture: Picture, label: Label, answer: Answer) -> np.ndarray:
@@ -134,14 +149,17 @@ def main() -> None:
         if args.groups and group not in args.groups:
             continue
         pictures, labels = zip(*pairs)
-        kind = "nondigits" if group in NONDIGITS else "digits"
-        answers = judged(predictor, list(threads.map(canonical, pictures)), labels)
-        simple = judged(predictor, list(threads.map(lambda picture: bare(read_picture(picture)), pictures)), labels)
+        if group == "strings":
+            kind, answers, simple = "strings", read_strings(predictor, pictures, labels), []
+        else:
+            kind = "nondigits" if group in NONDIGITS else "digits"
+            answers = judged(predictor, list(threads.map(canonical, pictures)), labels)
+            simple = judged(predictor, list(threads.map(lambda picture: bare(read_picture(picture)), pictures)), labels)
         row = {"kind": kind, "group": group, "family": family, "pictures": len(pairs)}
         row["right"], row["digit"] = (
             float(np.mean([getattr(answer, name) for answer in answers])) for name in ("right", "digit")
         )
-        row["bare"] = float(np.mean([answer.right for answer in simple]))
+        row["bare"] = float(np.mean([answer.right for answer in simple])) if simple else None
         rows.append(row | about)
         shares = "".join(f"{percent(row[name]):>7}" for name in ("right", "bare", "digit"))
         print(f"{group:12} {family:22} {shares}", flush=True)
