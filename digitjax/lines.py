@@ -23,12 +23,13 @@ CLOSE_PIXELS = 2_000_000
 MOST_COMPONENTS = 400
 MOST_PIECES = 6  # of one digit
 WIDEST, WIDEST_GAP = 1.6, 0.35  # of a digit, and of the room between its strokes, in heights of its line
+FLAT = 0.35  # of a line's height
 PAPER, ASIDE = 0.02, 0.1  # what a seam pays for a pixel of paper, and for a step aside; full ink costs 1
 
 # Fitted by maximum likelihood of what generated numbers say (experiments.fit_lines): a candidate's log odds by
 # `_terms`, and a piece's of being dropped by `_drop_terms`.
-DIGIT = np.array([-2.06, -5.05, -4.93, -2.63, -2.3, -8.81, -2.24, -3.59, 1.46])
-DROP = np.array([-1.41, -2.81, -4.34, 3.09])
+DIGIT = np.array([-0.44, -3.5, -3.62, -3.29, -3.17, -6.87, 2.67, -4.72, 1.81, -3.49])
+DROP = np.array([0.31, -5.03, -3.72, 3.06])
 
 Boxes = Int[np.ndarray, "_ 4"]
 """Left, top, right and bottom, in pixels."""
@@ -114,6 +115,7 @@ def read(predictor: Predictor, source: Any) -> Reading:
         start += len(ones)
         if best := _best(line, ones, own):
             rows.append([_digit(own, which, _place(ones[which].box, look, picture, size)) for which in best])
+    rows = _believed(rows)
     if [len(row) for row in rows] == [1]:  # then the whole picture is its picture
         rows = [[_digit(predictor.judge(canonical(picture)[None]), 0, rows[0][0].box)]]
     return Reading("\n".join("".join(str(one.digit) for one in row) for row in rows), rows)
@@ -122,6 +124,12 @@ def read(predictor: Predictor, source: Any) -> Reading:
 def marked(reading: Reading) -> str:
     """The text, with `?` for what is not surely a digit."""
     return "\n".join("".join(str(one.digit) if one.verdict == "digit" else "?" for one in row) for row in reading.lines)
+
+
+def _believed(rows: list[list[Digit]]) -> list[list[Digit]]:
+    """The lines that are mostly digits, if any is: beside them all else is a desk, a cloth, another script."""
+    sure = [2 * sum(digit.verdict == "digit" for digit in row) >= len(row) for row in rows]
+    return [row for row, is_sure in zip(rows, sure) if is_sure] if any(sure) else rows
 
 
 def _digit(judged: Judged, which: int, box: list[int]) -> Digit:
@@ -454,10 +462,11 @@ def _sizes(line: Line, box: np.ndarray) -> tuple[float, float, float]:
 
 def _best(line: Line, candidates: list[Candidate], judged: Judged) -> list[int]:
     """The candidates, from left to right, into which the line most probably falls."""
-    chances = np.log(judged.probabilities.max(1) + 1e-6) + _terms(candidates) @ DIGIT
-    # Nothing that was cut is dropped.
+    chances = np.log(judged.probabilities.max(1) + 1e-6) + _terms(candidates, judged) @ DIGIT
+    # Nothing that was cut is dropped, but a flat end: of a line that digits stand on.
     alone = np.bincount(line.components)[line.components] == 1
-    dropped = np.where(alone, _drop_terms(line) @ DROP, -np.inf)
+    flat = line.boxes[:, 3] - line.boxes[:, 1] < FLAT * line.height
+    dropped = np.where(alone | flat, _drop_terms(line) @ DROP, -np.inf)
     best, came = np.full(len(line.boxes) + 1, -np.inf), np.full(len(line.boxes) + 1, -1)
     best[0] = 0
     ending: list[list[int]] = [[] for _ in best]
@@ -476,15 +485,16 @@ def _best(line: Line, candidates: list[Candidate], judged: Judged) -> list[int]:
     return chosen[::-1]
 
 
-def _terms(candidates: list[Candidate]) -> Float[np.ndarray, "n terms"]:
-    """What speaks against a candidate, beside the classifier."""
+def _terms(candidates: list[Candidate], judged: Judged) -> Float[np.ndarray, "n terms"]:
+    """What speaks against a candidate, beside the probability of its digit."""
     sizes = np.array([candidate[4:] for candidate in candidates])
     width, height, below, gap, cut = sizes.T
     inked = np.stack([candidate.form for candidate in candidates]) > 100
     strokes = (np.diff(inked.astype(np.int8), axis=2, prepend=0) == 1).sum(2)
     a_row = strokes.sum(1) / np.maximum((strokes > 0).sum(1), 1)
     excess = width - 0.75, 0.8 - height, np.abs(below) - 0.15, width / height - 0.8, a_row - 1.5
-    return np.stack([np.ones(len(cut)), *np.maximum(excess, 0), gap, np.sqrt(cut), cut], axis=1)
+    foreign = judged.verdicts == VERDICTS.index("not_a_digit")
+    return np.stack([np.ones(len(cut)), *np.maximum(excess, 0), gap, np.sqrt(cut), cut, foreign], axis=1)
 
 
 def _drop_terms(line: Line) -> Float[np.ndarray, "n terms"]:

@@ -25,12 +25,12 @@ HOPELESS = -15.0  # lines that no weights could save (an unread digit, lost ink)
 
 def table(line: Any, candidates: list[Any], judged: Any, text: str) -> dict[str, np.ndarray] | None:
     """A line's terms in arrays of one size: by the place where a segment stops, and by its pieces."""
-    from digitjax.lines import MOST_PIECES, _drop_terms, _terms
+    from digitjax.lines import FLAT, MOST_PIECES, _drop_terms, _terms
 
     count = len(line.boxes)
     if count > PIECES or len(text) > DIGITS:
         return None
-    terms, dropped = _terms(candidates), _drop_terms(line)
+    terms, dropped = _terms(candidates, judged), _drop_terms(line)
     segment = np.zeros((PIECES, MOST_PIECES, terms.shape[1]), np.float32)
     chance = np.full((PIECES, MOST_PIECES, 10), NEVER, np.float32)
     for candidate, row, probabilities in zip(candidates, terms, judged.probabilities):
@@ -39,7 +39,8 @@ def table(line: Any, candidates: list[Any], judged: Any, text: str) -> dict[str,
     drop = np.zeros((PIECES, dropped.shape[1]), np.float32)
     drop[:count] = dropped
     alone = np.zeros(PIECES, bool)
-    alone[:count] = np.bincount(line.components)[line.components] == 1
+    flat = line.boxes[:, 3] - line.boxes[:, 1] < FLAT * line.height
+    alone[:count] = (np.bincount(line.components)[line.components] == 1) | flat
     digits = np.zeros(DIGITS, np.int32)
     digits[: len(text)] = [int(digit) for digit in text]
     return dict(
