@@ -9,12 +9,14 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from digitjax import mesh
+from digitjax import hosts, mesh
 from digitjax.config import NETWORKS, RECIPES, Config, named
 from digitjax.errors import DigitjaxError, UsageError
 
@@ -39,6 +41,16 @@ class Train(Common):
     """Folder of the run."""
     fresh: bool = False
     """Start over, whatever the folder holds of an earlier run."""
+    distributed: bool = False
+    """Train together with other processes, each started with this command; Slurm, MPI and Kubernetes say who is who."""
+    coordinator: str = ""
+    """HOST:PORT of process 0, where nobody else says it."""
+    process_id: int | None = None
+    """The number of this process, from 0; process 0 alone writes the run folder."""
+    num_processes: int | None = None
+    """How many processes take part."""
+    join_timeout: int = 120
+    """Seconds in which all processes must be there."""
     config: Config = field(default_factory=Config)
 
 
@@ -57,13 +69,21 @@ class Predict(Common):
     """Read the digit in each picture; a folder or a pattern such as 'scans/*.png' stands for its pictures."""
 
     files: tuple[str, ...]
-    """Pictures, folders of pictures, or patterns."""
+    """Pictures, folders of pictures, or patterns; with --out also .npz, IDX and Parquet files, or folders of them."""
     model: str = "pretrained"
     """A run folder, a model file, or pretrained."""
     csv: Path | None = None
     """Write the answers to this new file."""
     show: Path | None = None
     """Write a sheet to this new PNG: each picture, what the network saw of it, and the ten probabilities."""
+    out: Path | None = None
+    """Write the answers into this folder, part by part, for any number of pictures; run again to go on."""
+    format: Literal["jsonl", "parquet"] = "jsonl"
+    """Of the parts in --out."""
+    engine: Literal["local", "ray"] = "local"
+    """Where --out is worked on: here, or by Ray Data on a cluster."""
+    address: str = ""
+    """HOST:PORT of the Ray cluster; one of this machine alone if not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,25 +159,38 @@ class Doctor(Common):
 
 
 def run_train(args: Train) -> int:
-    from digitjax import artifact, checkpoint, data, fit, report
+    from digitjax import artifact, checkpoint, config, data, fit, report
 
-    config, run = args.config, args.run_dir
-    if not args.fresh and checkpoint.standing(run, config) == "finished":
+    settings, run, first = args.config, args.run_dir, True
+    if args.distributed:
+        hosts.join(args.coordinator, args.process_id, args.num_processes, args.join_timeout)
+        first = hosts.is_first()
+    elif args.coordinator or (args.process_id, args.num_processes) != (None, None):
+        raise UsageError("--coordinator, --process-id and --num-processes belong to --distributed: add it")
+    finished = first and not args.fresh and checkpoint.standing(run, settings) == "finished"
+    if hosts.agree(finished) if args.distributed else finished:
+        if not first:
+            return DONE
         _tell(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
         figures = json.loads((run / "metrics.json").read_text())
         return _answer(args, figures, _result(figures, run))
-    splits = data.load(config.data, config.validation_share)
+    splits = data.load(settings.data, settings.validation_share)
+    if args.distributed:
+        hosts.require_same("options or data", config.to_json(settings) + splits.checksum)
+    initial = artifact.read(settings.initial).variables if settings.initial else None
+    if not first:
+        fit.fit(settings, splits, initial=initial)
+        return DONE
     if splits.note:
         _tell(splits.note)
     sizes = " / ".join(f"{len(part.labels):,}" for part in (splits.train, splits.validation, splits.test))
     _tell(f"data {splits.name}: {sizes} for training / validation / test")
-    with checkpoint.open_run(run, config, args.fresh) as progress:
+    with checkpoint.open_run(run, settings, args.fresh) as progress:
         if progress == "unfinished":
             _tell(f"resuming the run in {run}")
-        initial = artifact.read(config.initial).variables if config.initial else None
-        with _progress(config, fit.examples(config, splits)) as (track, on_epoch):
-            trained = fit.fit(config, splits, run, on_epoch, track, initial)
-        figures = report.finish(run, config, splits, trained)
+        with _progress(settings, fit.examples(settings, splits)) as (track, on_epoch):
+            trained = fit.fit(settings, splits, run, on_epoch, track, initial)
+        figures = report.finish(run, settings, splits, trained)
     return _answer(args, figures, _result(figures, run))
 
 
@@ -194,6 +227,10 @@ def run_evaluate(args: Evaluate) -> int:
 def run_predict(args: Predict) -> int:
     from digitjax import files, predict
 
+    if args.out:
+        return _predict_in_parts(args, args.out)
+    if args.engine != "local" or args.address or args.format != "jsonl":
+        raise UsageError("--engine, --address and --format belong to --out: name a folder for the answers with it")
     _require_new(args.csv, args.show)
     named_files = files.named(args.files)
     answers = files.predict(predict.load(args.model), named_files)
@@ -218,6 +255,32 @@ def run_predict(args: Predict) -> int:
             _tell(f"digitjax: {file}: {error}")
     _answer(args, {"predictions": documents}, "\n".join(lines))
     return DONE if len(lines) == len(answers) else FAILED
+
+
+def _predict_in_parts(args: Predict, out: Path) -> int:
+    from digitjax import artifact, bulk, predict
+
+    if args.csv or args.show:
+        raise UsageError("--csv and --show hold all answers at once: leave them out, or leave out --out")
+    if args.address and args.engine != "ray":
+        raise UsageError("--address is that of a Ray cluster: add --engine ray")
+    found, inputs = artifact.read(args.model), bulk.sources(args.files)
+    if args.engine == "ray":
+        engine = partial(bulk.on_ray, found, inputs, args.format, args.address)
+    else:
+        engine = partial(bulk.here, predict.of(found), inputs, args.format)
+    started = told = time.perf_counter()
+    pictures = 0
+    for part in bulk.write(out, inputs, found.checksum, args.format, engine):
+        pictures += part.stop - part.start
+        now = time.perf_counter()
+        if now - told > 10:
+            told = now
+            _tell(f"{pictures:,} pictures answered, {pictures / (now - started):,.0f} a second")
+    document = bulk.summary(out)
+    line = "{pictures:,} pictures, {bad:,} of them bad, in {parts:,} parts in {out}"
+    _answer(args, document, line.format(**document))
+    return FAILED if document["bad"] else DONE
 
 
 def run_read(args: Read) -> int:
@@ -348,6 +411,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return DONE if words else MISUSED
         kind, run = named("command", words[0], COMMANDS)
         args = _parse(kind, words[0], words[1:])
+        if kind is Train and args.distributed and not hosts.is_watched():
+            return hosts.watch(words, args.coordinator, args.join_timeout, _tell)
         if not args.debug:
             # Orbax logs a traceback of each error that it also raises.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -355,6 +420,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             _tell(told)
         return run(args)
     except (Exception, KeyboardInterrupt) as error:
+        if hosts.is_watched():
+            if "--debug" in words:
+                traceback.print_exception(error)
+            # At once: JAX's farewell would wait for the others, who wait for this process.
+            os._exit(_explain(hosts.lost() if hosts.is_loss(error) else error))
         if "--debug" in words:
             raise
         return _explain(error)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from digitjax import config as configs
@@ -62,24 +63,35 @@ def open_run(run: Path, config: Config, fresh: bool = False) -> Iterator[Progres
       UsageError: as for `standing`.
       DigitjaxError: another process trains there, or it cannot be written.
     """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = (run / ".lock").open("w")
-    except OSError as error:
-        raise DigitjaxError(
-            f"{run} cannot be written ({error.strerror}): name another folder with --run-dir"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DigitjaxError(f"another process is training in {run}: wait for it, or name --run-dir") from error
+    with claim(run, "--run-dir"):
         if fresh:
             _clear(run)
         progress = standing(run, config) if not fresh else "new"
         if progress == "new":
             write_text(run / _CONFIG, configs.to_json(config))
         yield progress
+
+
+@contextlib.contextmanager
+def claim(folder: Path, option: str) -> Iterator[None]:
+    """Makes a folder, where it is not there, and keeps other processes out; `option` is what names another.
+
+    Raises:
+      DigitjaxError: another process is there, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise DigitjaxError(
+            f"{folder} cannot be written ({error.strerror}): name another folder with {option}"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DigitjaxError(f"another process works in {folder}: wait for it, or name {option}") from error
+        yield
 
 
 def _difference(stored: str, wanted: str) -> str:
@@ -130,7 +142,8 @@ def save_last(run: Path, state: Any, history: History) -> None:
     """Keeps the state after the last epoch of `history`, and drops the one before only once that is done."""
     with _manager(run, "last") as manager:
         parts = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave({"epochs": [dict(row) for row in history]})
+            state=ocp.args.StandardSave(_plain(state)),
+            history=ocp.args.JsonSave({"epochs": [dict(row) for row in history]}),
         )
         _writing(run, lambda: manager.save(len(history), args=parts, force=True))
     write_text(run / _HISTORY, "".join(json.dumps(dict(row)) + "\n" for row in history))
@@ -141,11 +154,11 @@ def save_best(run: Path, variables: Variables, epoch: int) -> None:
     with _manager(run, "best") as manager:
         # An epoch may be trained again after a kill between its two saves: its weights are the same.
         if epoch not in manager.all_steps():
-            _writing(run, lambda: manager.save(epoch, args=ocp.args.StandardSave(variables), force=True))
+            _writing(run, lambda: manager.save(epoch, args=ocp.args.StandardSave(_plain(variables)), force=True))
 
 
 def restore_last(run: Path, like: Any) -> Last | None:
-    """The last state, on this process's devices, or None where no epoch was finished.
+    """The last state, as NumPy arrays, or None where no epoch was finished.
 
     Args:
       like: a state of the same structure, shapes and dtypes (arrays or `jax.ShapeDtypeStruct`).
@@ -154,9 +167,9 @@ def restore_last(run: Path, like: Any) -> Last | None:
         epoch = manager.latest_step()
         if epoch is None:
             return None
-        parts = ocp.args.Composite(state=ocp.args.StandardRestore(like), history=ocp.args.JsonRestore())
+        parts = ocp.args.Composite(state=ocp.args.StandardRestore(_blank(like)), history=ocp.args.JsonRestore())
         found = _reading(run, lambda: manager.restore(epoch, args=parts))
-        return Last(found.state, found.history["epochs"])
+        return Last(_reading(run, lambda: _fitting(found.state, like)), found.history["epochs"])
 
 
 def restore_best(run: Path) -> Variables:
@@ -171,7 +184,8 @@ def restore_best(run: Path) -> Variables:
         epoch = manager.latest_step()
         if epoch is None:
             raise DigitjaxError(f"no checkpoint in {run}: finish an epoch with 'digitjax train --run-dir {run}'")
-        return _reading(run, lambda: manager.restore(epoch, args=ocp.args.StandardRestore(like)))
+        args = ocp.args.StandardRestore(_blank(like))
+        return _reading(run, lambda: _fitting(manager.restore(epoch, args=args), like))
 
 
 def write_text(file: Path, text: str) -> None:
@@ -198,13 +212,37 @@ def write_file(file: Path, write: Callable[[Path], object]) -> None:
 
 @contextlib.contextmanager
 def _manager(run: Path, kind: str) -> Iterator[Any]:
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False, create=True)
+    # The first of several processes alone knows the folder, and waits for no other.
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix=kind)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1, enable_async_checkpointing=False, create=False, multiprocessing_options=alone
+    )
+    folder = (run / _CHECKPOINTS / kind).absolute()
     with _shielded():
-        manager = _reading(run, lambda: ocp.CheckpointManager((run / _CHECKPOINTS / kind).absolute(), options=options))
+        _writing(run, lambda: folder.mkdir(parents=True, exist_ok=True))
+        manager = _reading(run, lambda: ocp.CheckpointManager(folder, options=options))
         try:
             yield manager
         finally:
             manager.close()
+
+
+def _plain(tree: Any) -> Any:
+    """Numbers alone, without the devices that they lie on: a checkpoint is restored on any others."""
+    return jax.tree.map(np.asarray, tree)
+
+
+def _blank(like: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+
+
+def _fitting(found: Any, like: Any) -> Any:
+    """What was read, if it is of the shapes of `like`: another model's checkpoint may have the same tree."""
+    for (path, leaf), wanted in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(like)):
+        if np.shape(leaf) != wanted.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"it is of another model: {name} has the shape {np.shape(leaf)}, not {wanted.shape}")
+    return found
 
 
 @contextlib.contextmanager

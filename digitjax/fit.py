@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
-from digitjax import checkpoint, mesh, metrics, train
+from digitjax import checkpoint, hosts, mesh, metrics, train
 from digitjax.checkpoint import History
 from digitjax.config import Config
 from digitjax.data import Dataset, Splits, epoch_batches
-from digitjax.errors import DigitjaxError
+from digitjax.errors import DigitjaxError, UsageError
 from digitjax.model import AnyArray, Variables
 from digitjax.train import StepResult, TrainState
 
@@ -64,18 +64,21 @@ def fit(
     track: Track = iter,
     initial: Variables | None = None,
 ) -> Trained:
-    """Trains to the end, from where the run folder stands.
+    """Trains to the end, from where the run folder stands, on all devices: those of all processes, if several joined.
 
     Args:
-      run: the folder for checkpoints, opened by `checkpoint.open_run`; None to keep nothing on disk.
+      run: the folder for checkpoints, opened by `checkpoint.open_run`; None to keep nothing on disk, as in every
+        process but the first.
       on_epoch: is called after each epoch with its figures (the row of `metrics.jsonl`).
       track: wraps the batches of an epoch on their way to the device, for a progress bar.
       initial: weights to start from, in place of fresh ones.
 
     Raises:
       DigitjaxError: the loss is no longer a number, or a checkpoint cannot be read or written.
+      UsageError: the devices cannot share a batch evenly.
     """
     started = time.perf_counter()
+    devices = _sharing(config.batch_size)
     learnt = splits.train
     if config.training.outliers:
         from digitjax import outliers
@@ -83,26 +86,32 @@ def fit(
         learnt = outliers.joined(learnt, config.training.outliers, config.seed)
     steps_per_epoch = len(epoch_batches(config.seed, 0, len(learnt.labels), config.batch_size))
     total_steps = steps_per_epoch * config.epochs
-    dataset, compiled = jax.device_put(learnt), config.compiled_part()
+    dataset, compiled = mesh.replicate(learnt, devices), config.compiled_part()
     like = jax.eval_shape(lambda: train.create_state(config, total_steps))
     last = checkpoint.restore_last(run, like) if run else None
     if last:
         state, history = last.state, list(last.history)
-    elif mesh.compiles_epochs():
+    elif devices or mesh.compiles_epochs():
         state, history = train.create_state(config, total_steps, initial), []
     else:
         state, history = train.start(config, total_steps, dataset, initial), []
+    if devices:
+        # Hosts of different kinds may round differently: all go on from the state of the first.
+        state = mesh.replicate(multihost_utils.broadcast_one_to_all(state), devices)
+        history = hosts.agree(history)
     stopping = reduce(Stopping.observe, (row["validation_loss"] for row in history), Stopping(config.patience))
     best = checkpoint.restore_best(run) if run and history else train.evaluated_variables(state)
 
     while len(history) < config.epochs and not stopping.should_stop:
         epoch = len(history)
         batches = epoch_batches(config.seed, epoch, len(learnt.labels), config.batch_size)
-        state, results = run_epoch(compiled, total_steps, state, dataset, batches, track)
+        state, results = run_epoch(compiled, total_steps, state, dataset, batches, track, devices)
         seconds = time.perf_counter() - started
         weights = train.evaluated_variables(state)
         # The training's own loss: by that of plain labels, a network that learns smoothed ones is best when young.
-        validation = train.evaluate(config.model, weights, splits.validation, smoothing=config.training.label_smoothing)
+        validation = train.evaluate(
+            config.model, weights, splits.validation, smoothing=config.training.label_smoothing, devices=devices
+        )
         row = {
             "epoch": epoch + 1,
             "step": int(state.step),
@@ -119,7 +128,7 @@ def fit(
         stopping = stopping.observe(row["validation_loss"])
         if stopping.improved:
             # A copy: the next step takes the state's memory for its own result.
-            best = jax.tree.map(jnp.copy, weights)
+            best = jax.tree.map(np.array, weights)
         if run:
             if stopping.improved:
                 checkpoint.save_best(run, weights, epoch + 1)
@@ -132,9 +141,17 @@ def fit(
 
 
 def run_epoch(
-    config: Config, total_steps: int, state: TrainState, dataset: Dataset, batches: np.ndarray, track: Track = iter
+    config: Config,
+    total_steps: int,
+    state: TrainState,
+    dataset: Dataset,
+    batches: np.ndarray,
+    track: Track = iter,
+    devices: Any = None,
 ) -> tuple[TrainState, StepResult]:
     """All `batches` in their order, as one program or as one a step, whichever suits the device: the same result.
+
+    The `devices` of a mesh share each batch; `state` and `dataset` lie whole on each of them.
 
     Raises:
       DigitjaxError: the loss of a step is not finite.
@@ -142,13 +159,22 @@ def run_epoch(
     units, advance = ([batches], train.train_steps) if mesh.compiles_epochs() else (batches, train.train_step)
     rows: list[StepResult] = []
     for unit in track(units):
-        state, result = advance(config, total_steps, state, dataset, unit)
+        state, result = advance(config, total_steps, state, dataset, mesh.divide(unit, devices))
         rows.append(result)
         # A step behind, so that the device need not wait for this look.
         _require_finite(config, [row.loss for row in rows[-2:-1]], state, behind=1)
     results = StepResult(*(np.hstack(part) for part in zip(*rows)))
     _require_finite(config, results.loss, state)
     return state, results
+
+
+def _sharing(batch_size: int) -> Any:
+    """The mesh of all devices, each of which takes the same share of a batch; None for one device alone."""
+    devices = mesh.data_parallel()
+    if devices and (rest := batch_size % devices.size):
+        fits = batch_size - rest + devices.size
+        raise UsageError(f"batch_size is {batch_size}, which {devices.size} devices cannot share: give {fits}")
+    return devices
 
 
 def _require_finite(config: Config, losses: Sequence[Any] | AnyArray, state: TrainState, behind: int = 0) -> None:

@@ -1,9 +1,10 @@
-"""The machine: which compiled path its devices get, and the settings that must be made before JAX starts."""
+"""The machine: which compiled path its devices get, where arrays lie on them, and the settings before JAX starts."""
 
 import hashlib
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,44 @@ def is_cpu() -> bool:
 def compiles_epochs() -> bool:
     """Whether an epoch is one program here. On a CPU a convolution is slow inside a loop, so there a step is."""
     return not is_cpu()
+
+
+def data_parallel(local: bool = False) -> Any:
+    """All devices, or those of this process, as a `jax.sharding.Mesh` of the axis `data`; None where there is one."""
+    import jax
+
+    devices = jax.local_devices() if local else jax.devices()
+    automatic = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((len(devices),), ("data",), automatic, devices=devices) if len(devices) > 1 else None
+
+
+def replicate(tree: Any, devices: Any = None) -> Any:
+    """A tree of arrays on the device, or whole on each device of a mesh."""
+    import jax
+
+    return jax.device_put(tree) if devices is None else _laid(tree, devices, lambda _: ())
+
+
+def divide(tree: Any, devices: Any = None, axis: int = -1) -> Any:
+    """The tree with each array divided along an axis among a mesh's devices; a process lays out its own share."""
+
+    def axes(array: Any) -> tuple[str | None, ...]:
+        return tuple("data" if place == axis % array.ndim else None for place in range(array.ndim))
+
+    return tree if devices is None else _laid(tree, devices, axes)
+
+
+def _laid(tree: Any, devices: Any, axes: Callable[[Any], tuple[str | None, ...]]) -> Any:
+    import jax
+    import numpy as np
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    def laid(leaf: Any) -> Any:
+        array = np.asarray(leaf)
+        sharding = NamedSharding(devices, PartitionSpec(*axes(array)))
+        return jax.make_array_from_callback(array.shape, sharding, lambda place: array[place])
+
+    return jax.tree.map(laid, tree)
 
 
 def describe() -> dict[str, Any]:

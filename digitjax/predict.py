@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from digitjax import mesh, model
+from digitjax import artifact, mesh, model
+from digitjax.artifact import Artifact
 from digitjax.config import ModelConfig
 from digitjax.model import Variables
 from digitjax.trust import VERDICTS, Trust, judge
@@ -45,7 +46,7 @@ class Predictor:
 
     On a CPU many pictures go in batches of 32, a thread a core, and the rest in powers of two, so that none is padded;
     for that, and for the latency of one picture, `mesh.prepare(training=False)` must have come before JAX started. On
-    an accelerator a batch is padded to a power of two.
+    accelerators a batch is padded to a power of two, and a large one divided among them.
 
     Args:
       trust: what `judge` and `predict` need; without it there are only logits.
@@ -68,6 +69,7 @@ class Predictor:
 
         self._judged = jax.jit(judged)
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._devices = mesh.data_parallel(local=True)
 
     def predict(self, pictures: Any) -> Any:
         """A `Prediction` of one picture (a path, bytes, a PIL image, an array), or a list of them for many.
@@ -108,9 +110,11 @@ class Predictor:
         if not count:
             return np.zeros((0, width), np.float32)
         if not mesh.is_cpu():
-            padded = np.zeros((1 << (count - 1).bit_length(), 28, 28), np.uint8)
+            devices = self._devices if self._devices and count >= LARGEST * self._devices.size else None
+            share = devices.size if devices else 1
+            padded = np.zeros((-(-(1 << (count - 1).bit_length()) // share) * share, 28, 28), np.uint8)
             padded[:count] = images
-            return np.asarray(compute(padded))[:count]
+            return np.asarray(compute(mesh.divide(padded, devices, axis=0)))[:count]
         parts = list(_parts(count))
         if len(parts) == 1:
             return np.asarray(compute(images))
@@ -130,9 +134,11 @@ def load(which: str = "pretrained") -> Predictor:
     Raises:
       DigitjaxError: there is none, or it is damaged.
     """
-    from digitjax import artifact
+    return of(artifact.read(which))
 
-    found = artifact.read(which)
+
+def of(found: Artifact) -> Predictor:
+    """The model of a file that was read, ready for use."""
     return Predictor(found.config, found.variables, found.trust, found.name, found.checksum)
 
 

@@ -14,7 +14,7 @@ import optax.contrib
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int32, UInt8, UInt32
 
-from digitjax import model
+from digitjax import mesh, model
 from digitjax.augment import augment
 from digitjax.config import Config, ModelConfig, TrainingConfig
 from digitjax.data import Dataset, padded_batches
@@ -191,16 +191,19 @@ def evaluate(
     batch_size: int = EVALUATION_BATCH,
     smoothing: float = 0.0,
     temperature: Float32[AnyArray, ""] | float = 1.0,
+    devices: Any = None,
 ) -> Totals:
     """Sums over all examples, as NumPy arrays; the last batch is padded with rows that weigh nothing.
 
-    The loss is of the plain labels unless `smoothing` says otherwise; logits are divided by `temperature`.
+    The loss is of the plain labels unless `smoothing` says otherwise; logits are divided by `temperature`. The
+    `devices` of a mesh share each batch; `variables` lie on them.
     """
-    on_device = jax.device_put(dataset)
-    batches = padded_batches(len(dataset.labels), batch_size)
+    on_device = mesh.replicate(dataset, devices)
+    share = 1 if devices is None else devices.size
+    batches = padded_batches(len(dataset.labels), -(-batch_size // share) * share)
     sums = (
-        eval_step(config, variables, on_device, indices, weights, smoothing, np.float32(temperature))
-        for indices, weights in batches
+        eval_step(config, variables, on_device, *mesh.divide(batch, devices), smoothing, np.float32(temperature))
+        for batch in batches
     )
     return jax.tree.map(np.asarray, reduce(Totals.merge, sums))
 

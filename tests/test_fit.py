@@ -1,6 +1,7 @@
 """A resumed run equals an uninterrupted one; the best is the lowest validation loss; a broken run says where."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
@@ -181,6 +182,20 @@ def test_an_unreadable_checkpoint_is_said_plainly(few, tmp_path, kind):
             file.write_bytes(b"rubbish")
     with open_run(tmp_path, CONFIG), pytest.raises(DigitjaxError, match=r"cannot be read.*--fresh"):
         fit.fit(CONFIG, few, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["last", "best"])
+def test_a_checkpoint_of_another_model_is_refused_and_left_as_it_is(few, tmp_path, kind):
+    for name, widths in {"mine": (4, 6), "other": (5, 6)}.items():
+        config = dataclasses.replace(CONFIG, epochs=1, model=dataclasses.replace(CONFIG.model, widths=widths))
+        with open_run(tmp_path / name, config):
+            fit.fit(config, few, tmp_path / name)
+    shutil.rmtree(tmp_path / "mine/checkpoints" / kind)
+    shutil.copytree(tmp_path / "other/checkpoints" / kind, tmp_path / "mine/checkpoints" / kind)
+    before = {file: file.read_bytes() for file in (tmp_path / "mine").rglob("*") if file.is_file()}
+    with pytest.raises(DigitjaxError, match=r"of another model: .*kernel has the shape .*--fresh"):
+        fit.fit(CONFIG, few, tmp_path / "mine")
+    assert {file: file.read_bytes() for file in (tmp_path / "mine").rglob("*") if file.is_file()} == before
 
 
 def test_a_missing_checkpoint_says_how_to_make_one(tmp_path):

@@ -11,24 +11,27 @@ import argparse
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from digitjax import data, mesh
-from experiments.bench import canonical
+from experiments.bench import bulk, canonical
 from experiments.bench.ours import SPRINTS
 from experiments.scoreboard import RESULTS, fill_readme
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 BATCHES = (64, 128, 256)
+COUNTS = (10_000, 100_000, 1_000_000)
 
 
 class Bench:
@@ -190,6 +193,37 @@ class Bench:
             {kind: lambda _, files=files: self._run([*command, str(files)], {}, 1, {}) for kind, files in kinds.items()}
         )
 
+    def scaling(self) -> Iterator[dict[str, Any]]:
+        """images/s of data-parallel training: two processes, a core each, beside one process on both cores."""
+        found = {}
+        for batch in (256, 64):
+            sides = {
+                "one process": lambda _, batch=batch: self._run(self._trainer(batch), {}, 2, {}),
+                "two processes": lambda _, batch=batch: self._together(batch),
+            }
+            found[str(batch)] = self.interleaved(sides)
+            yield found
+
+    def _trainer(self, batch: int) -> list[str]:
+        return [sys.executable, "-m", "experiments.bench.scaling", "--mnist", self.source, "--batch", str(batch)]
+
+    def _together(self, batch: int) -> dict[str, Any]:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{listening.getsockname()[1]}"
+        command = [*self._trainer(batch), "--coordinator", address, "--processes", "2"]
+        second = ["taskset", "--cpu-list", "1", *command, "--process", "1"]
+        with subprocess.Popen(second, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            return self._run(command, {}, 1, {})
+
+    def bulk(self) -> Iterator[dict[str, Any]]:
+        """Seconds and memory of `digitjax predict --out` for ever more pictures."""
+        command = [sys.executable, "-m", "experiments.bench.bulk"]
+        files = {f"{count:,}": bulk.write(self.folder / f"{count}-idx3-ubyte", self.source, count) for count in COUNTS}
+        yield self.interleaved(
+            {count: lambda _, file=file: self._run([*command, str(file)], {}, 0, {}) for count, file in files.items()}
+        )
+
 
 def _seconds(code: str) -> dict[str, float]:
     started = time.perf_counter()
@@ -314,6 +348,26 @@ def canonical_table(found: Mapping[str, Any]) -> str:
     return table("any picture to MNIST's form, one core | ms | extra memory, MiB", rows)
 
 
+def scaling_table(found: Mapping[str, Any]) -> str:
+    rows = [
+        (batch, name, middle(side, "images_per_second"))
+        + (f"{median(side, 'images_per_second') / median(sides['one process'], 'images_per_second'):.2f}",)
+        for batch, sides in found.items()
+        for name, side in sides.items()
+    ]
+    return table("training `default`, global batch | on two cores | images/s | ratio", rows)
+
+
+def bulk_table(found: Mapping[str, Any]) -> str:
+    seconds = [median(side, "seconds") for side in found.values()]
+    times = ["", *(f"{after / before:.1f}" for before, after in pairwise(seconds))]
+    rows = [
+        (name, middle(side, "seconds", 1), more, middle(side, "peak_mib"))
+        for (name, side), more in zip(found.items(), times)
+    ]
+    return table("pictures, `digitjax predict --out` | s | times the one before | most memory, MiB", rows)
+
+
 TABLES = {
     "step": step_table,
     "accuracy": accuracy_table,
@@ -322,6 +376,8 @@ TABLES = {
     "growth": growth_table,
     "startup": startup_table,
     "canonical": canonical_table,
+    "scaling": scaling_table,
+    "bulk": bulk_table,
 }
 
 
