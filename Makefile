@@ -51,7 +51,7 @@ bench-setup:  ## Install the peers that bench measures against, into .venv-peers
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement experiments/bench/peers.txt
 
-bench: setup  ## Time digitjax beside PyTorch, Keras, ONNX Runtime and tinygrad (50 minutes)
+bench: setup  ## Time digitjax beside PyTorch, Keras, ONNX Runtime and tinygrad (more than an hour)
 	$(BIN)/python -m experiments.bench $(ARGS)
 
 bench-serve: setup  ## Time the service beside FastAPI, LitServe and its own no-op route (20 minutes)

@@ -1,7 +1,7 @@
 """How fast is digitjax beside PyTorch, Keras, ONNX Runtime and tinygrad, on this machine, in the same run?
 
     make bench-setup            the peers, in an environment of their own (.venv-peers)
-    make bench                  everything: about 50 minutes on two cores that do nothing else
+    make bench                  everything: more than an hour on two cores that do nothing else
     python -m experiments.bench step prediction --rounds 5
 
 Every measurement is a process of its own, and the sides take turns. Writes results/bench.json and the README's tables.
