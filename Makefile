@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate serve test bench bench-setup bench-serve docker check lint lock pretrained scoreboard clean
+.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,7 @@ pretrained: setup  ## Make digitjax/weights/ anew: the recipe reader, seed 0 (15
 scoreboard: setup  ## Make every figure of the README anew
 	$(BIN)/python -m experiments.scoreboard $(ARGS)
 	$(BIN)/python -m experiments.reading --split test --gallery experiments/results/reading_errors.png
+	$(BIN)/python -m experiments.exports
 
 bench-setup:  ## Install the peers that bench measures against, into .venv-peers
 	$(PYTHON) -m venv .venv-peers
@@ -56,6 +57,9 @@ bench: setup  ## Time digitjax beside PyTorch, Keras, ONNX Runtime and tinygrad 
 
 bench-serve: setup  ## Time the service beside FastAPI, LitServe and its own no-op route (20 minutes)
 	$(BIN)/python -m experiments.bench.serving $(ARGS)
+
+bench-gpu:  ## Time digitjax on a GPU, by .venv where it is, else by PYTHON; ARGS=--quick for a small run anywhere
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m experiments.bench.gpu $(ARGS)
 
 lock: setup  ## Renew the pins of requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --upgrade --output-file requirements.lock

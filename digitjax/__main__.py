@@ -140,6 +140,18 @@ class Compare(Common):
     """Data whose test part to compare on, as for train; those of the first model if not given."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """Write a model for another runtime; what is exported as stablehlo can be given as --model."""
+
+    format: Literal["stablehlo", "safetensors", "h5", "keras", "onnx"]
+    """What to write; all but stablehlo need pip install 'digitjax[export]'."""
+    out: Path
+    """The new file."""
+    model: str = "pretrained"
+    """A run folder, a model file, or pretrained."""
+
+
 @dataclass(frozen=True)
 class Summary(Common):
     """Layers, shapes, parameters and FLOPs of a network."""
@@ -358,6 +370,16 @@ def _require_new(*outputs: Path | None) -> None:
             raise UsageError(f"{file} is there already: name a new file, or remove it")
 
 
+def run_export(args: Export) -> int:
+    from digitjax import artifact, export
+
+    _require_new(args.out)
+    found = artifact.read(args.model)
+    export.write(found, args.format, args.out)
+    document = {"file": str(args.out), "format": args.format, "bytes": args.out.stat().st_size, "model": found.checksum}
+    return _answer(args, document, f"{args.out}: {found.name} as {args.format}, {document['bytes']:,} bytes")
+
+
 def run_summary(args: Summary) -> int:
     from digitjax import model
 
@@ -396,6 +418,7 @@ COMMANDS: Mapping[str, tuple[type[Common], Callable[[Any], int]]] = {
     "explain": (Explain, run_explain),
     "report": (Report, run_report),
     "compare": (Compare, run_compare),
+    "export": (Export, run_export),
     "summary": (Summary, run_summary),
     "data": (Data, run_data),
     "doctor": (Doctor, run_doctor),

@@ -1,8 +1,12 @@
-"""A trained model as one file: its config and weights, what validation taught of trust, and how well it reads."""
+"""A trained model as one file: its config and weights, what validation taught of trust, and how well it reads.
+
+An exported model has its program too, as StableHLO, which then answers in place of our model code.
+"""
 
 import dataclasses
 import hashlib
 import json
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import export
 
 from digitjax import model
 from digitjax.config import ModelConfig, model_config
@@ -20,7 +25,10 @@ from digitjax.trust import Trust
 MODEL = "model.npz"
 """The file in a finished run's folder."""
 PRETRAINED = Path(__file__).parent / "weights" / "pretrained.npz"
-_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class Artifact(NamedTuple):
@@ -32,6 +40,8 @@ class Artifact(NamedTuple):
     name: str = ""
     checksum: str = ""
     """The first 12 hex digits of the file's SHA-256."""
+    program: export.Exported | None = None
+    """From images to `logits`, `probabilities` and `verdicts`, where it was exported."""
 
 
 def write(file: Path, artifact: Artifact) -> None:
@@ -42,10 +52,9 @@ def write(file: Path, artifact: Artifact) -> None:
     """
     from digitjax.checkpoint import write_file  # reading a model needs no Orbax
 
-    about = json.dumps({"model": dataclasses.asdict(artifact.config), "card": artifact.card})
-    arrays: dict[str, Any] = {"about": np.frombuffer(about.encode(), np.uint8)} | _flat(
-        artifact.variables, artifact.trust
-    )
+    arrays: dict[str, Any] = {"about": np.frombuffer(about(artifact).encode(), np.uint8)} | flat(artifact)
+    if artifact.program:
+        arrays["program"] = np.frombuffer(artifact.program.serialize(), np.uint8)
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as stream:
@@ -69,19 +78,43 @@ def read(which: str | Path = "pretrained") -> Artifact:
         content = file.read_bytes()
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        about = json.loads(arrays.pop("about").tobytes())
-        config = model_config(about["model"])
+        told, packed = json.loads(arrays.pop("about").tobytes()), arrays.pop("program", None)
+        config, card = model_config(told["model"]), told["card"]
         variables, trust = _shaped(config, arrays)
+        program = None if packed is None else _program(config, packed.tobytes())
     except FileNotFoundError as error:
         raise DigitjaxError(f"no model is called {which}: name a run folder, a model file, or pretrained") from error
     except (*_DAMAGED, UsageError) as error:
         raise DigitjaxError(f"{file} is no model of digitjax, or damaged ({error}): name another file") from error
-    return Artifact(config, variables, trust, about["card"], str(which), hashlib.sha256(content).hexdigest()[:12])
+    checksum = hashlib.sha256(content).hexdigest()[:12]
+    return Artifact(config, variables, trust, card, str(which), checksum, program)
 
 
-def _flat(variables: Variables, trust: Trust) -> dict[str, np.ndarray]:
-    leaves = jax.tree.leaves_with_path({"variables": variables, "trust": trust._asdict()})
+def about(artifact: Artifact) -> str:
+    """Its config and card, as JSON."""
+    return json.dumps({"model": dataclasses.asdict(artifact.config), "card": artifact.card})
+
+
+def flat(artifact: Artifact) -> dict[str, np.ndarray]:
+    """Its weights and its trust, by names such as variables/params/output/kernel."""
+    leaves = jax.tree.leaves_with_path({"variables": artifact.variables, "trust": artifact.trust._asdict()})
     return {_name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _program(config: ModelConfig, packed: bytes) -> export.Exported:
+    """What `jax.export` serialised; ValueError where it is another program, or would leave StableHLO."""
+    image, row = jax.ShapeDtypeStruct((1, 28, 28), np.uint8), jax.ShapeDtypeStruct((1, config.classes), np.float32)
+    try:
+        program = export.deserialize(bytearray(packed))
+        module, given = program.mlir_module(), jax.eval_shape(program.call, image)
+    except Exception as error:  # a damaged byte leads the parsers to errors of any kind
+        raise ValueError(f"its program cannot be read: {type(error).__name__}") from error
+    # JAX trusts what it deserialises: a custom call reaches any function that is registered in the process.
+    if leaving := re.findall(r"stablehlo\.(custom_call|infeed|outfeed|send|recv)\b", module):
+        raise ValueError(f"its program leaves StableHLO by {leaving[0]}")
+    if given != {"logits": row, "probabilities": row, "verdicts": jax.ShapeDtypeStruct((1,), np.int32)}:
+        raise ValueError(f"its program gives {given}")
+    return program
 
 
 def _shaped(config: ModelConfig, arrays: dict[str, np.ndarray]) -> tuple[Variables, Trust]:

@@ -204,10 +204,10 @@ def write_file(file: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.replace(file)
     except OSError as error:
+        cause = error.strerror or error
+        raise DigitjaxError(f"{file} cannot be written ({cause}): free space or name another folder") from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise DigitjaxError(
-            f"{file} cannot be written ({error.strerror}): free space or name another folder"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -70,15 +70,15 @@ def placement(config: ModelConfig, layer: int = -1) -> tuple[int, float]:
     """Where the cells of `features` lie in the picture: their distance and the centre of the first, in pixels."""
     last = range(sum(config.depth))[layer]
     stride, centre = 1, 0.0
-    for number, pool in enumerate(_pools(config)[: last + 1]):
+    for number, pool in enumerate(pools(config)[: last + 1]):
         centre += stride if config.padding == "VALID" else 0
         if pool and (config.batch_norm or number < last):
             centre, stride = centre + stride / 2, 2 * stride
     return stride, centre
 
 
-def _pools(config: ModelConfig) -> list[bool]:
-    """Whether a pool follows, by convolution."""
+def pools(config: ModelConfig) -> list[bool]:
+    """Whether a pool follows, by convolution, from the first."""
     return [
         position == depth - 1 and config.pools_after(stage)
         for stage, depth in enumerate(config.depth)
@@ -143,7 +143,7 @@ class Network(nn.Module):
     def setup(self) -> None:
         config = self.config
         widths = [width for width, depth in zip(config.widths, config.depth) for _ in range(depth)]
-        self.pools = _pools(config)
+        self.pools = pools(config)
         self.convolutions = [
             Convolution(width, config.padding, not config.batch_norm, name=f"convolution_{layer}")
             for layer, width in enumerate(widths)
@@ -181,7 +181,7 @@ class Network(nn.Module):
         for layer in range(start, len(self.pools)):
             x = self._layer(x, layer, self.pools[layer], train)
         if self.config.head == "flatten":
-            x = x.reshape(len(x), -1)
+            x = x.reshape(x.shape[0], -1)
         else:
             x = x.max((1, 2)) if self.config.head == "max" else x.mean((1, 2))
         return self._activate(self.hidden(x)) if self.config.hidden else x

@@ -39,14 +39,19 @@ def max_pool_textbook(x: Batch) -> Batch:
 
 def max_pool(x: Batch) -> Batch:
     """`max_pool_textbook`."""
-    return _max_pool(x) if mesh.is_cpu() else max_pool_textbook(x)
+    return _max_pool(x) if _for_this_cpu(x) else max_pool_textbook(x)
 
 
 def conv_pool(x: Batch, kernel: Kernel, padding: str) -> Batch:
     """`max_pool(conv(x, kernel, padding))`."""
-    if not mesh.is_cpu() or len(x) == 1:  # one picture is too little to divide among products
+    if not _for_this_cpu(x) or len(x) == 1:  # one picture is too little to divide among products
         return max_pool(conv(x, kernel, padding))
     return (_thin_conv_pool if x.shape[-1] == 1 else _wide_conv_pool)(x, kernel, padding)
+
+
+def _for_this_cpu(x: Batch) -> bool:
+    """Whether the program is for a CPU, and not one of any batch size, which is exported for any device."""
+    return mesh.is_cpu() and isinstance(x.shape[0], int)
 
 
 @jax.custom_vjp

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int32, UInt8
 from digitjax import artifact, mesh, model
 from digitjax.artifact import Artifact
 from digitjax.config import ModelConfig
-from digitjax.model import Variables
+from digitjax.model import Images, Variables
 from digitjax.trust import VERDICTS, Trust, judge
 
 LARGEST = 32
@@ -51,23 +51,31 @@ class Predictor:
     Args:
       trust: what `judge` and `predict` need; without it there are only logits.
       name: what was loaded, and `checksum`: of which file.
+      program: an exported program, which answers in place of our model code.
     """
 
     def __init__(
-        self, config: ModelConfig, variables: Variables, trust: Trust | None = None, name: str = "", checksum: str = ""
+        self,
+        config: ModelConfig,
+        variables: Variables,
+        trust: Trust | None = None,
+        name: str = "",
+        checksum: str = "",
+        program: jax.export.Exported | None = None,
     ):
         self.config, self.variables, self.trust, self.name, self.checksum = config, variables, trust, name, checksum
         # As constants of the program the weights are laid out and transformed once, by the compiler.
         constants = jax.device_put(variables)
-        self._logits = jax.jit(partial(model.logits, config, constants))
+
+        def logits(images: jax.Array) -> jax.Array:
+            return program.call(images)["logits"] if program else model.logits(config, constants, images)
 
         def judged(images: jax.Array) -> jax.Array:
             assert trust is not None, "this model was loaded without its trust"
-            logits, embedding = model.logits_and_embedding(config, constants, images)
-            probabilities, verdicts = judge(trust, images, logits, embedding)
-            return jnp.concatenate([probabilities, verdicts[:, None]], axis=1)
+            given = program.call(images) if program else answers(config, constants, trust, images)
+            return jnp.concatenate([given["probabilities"], given["verdicts"][:, None]], axis=1)
 
-        self._judged = jax.jit(judged)
+        self._logits, self._judged = jax.jit(logits), jax.jit(judged)
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         self._devices = mesh.data_parallel(local=True)
 
@@ -121,6 +129,13 @@ class Predictor:
         return np.concatenate(list(self._threads.map(lambda part: np.asarray(compute(images[part])), parts)))
 
 
+def answers(config: ModelConfig, variables: Variables, trust: Trust, images: Images) -> dict[str, Any]:
+    """The logits, calibrated probabilities [batch, classes] and verdicts [batch] of images: what is exported."""
+    logits, embedding = model.logits_and_embedding(config, variables, images)
+    probabilities, verdicts = judge(trust, images, logits, embedding)
+    return {"logits": logits, "probabilities": probabilities, "verdicts": verdicts}
+
+
 def predictions(judged: Judged) -> list[Prediction]:
     return [
         Prediction(int(digit), float(confidence), tuple(row.tolist()), VERDICTS[verdict])
@@ -139,7 +154,7 @@ def load(which: str = "pretrained") -> Predictor:
 
 def of(found: Artifact) -> Predictor:
     """The model of a file that was read, ready for use."""
-    return Predictor(found.config, found.variables, found.trust, found.name, found.checksum)
+    return Predictor(*found[:3], found.name, found.checksum, found.program)
 
 
 def _parts(count: int) -> Iterator[slice]:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 from digitjax import data, mesh
 from experiments.bench import bulk, canonical
 from experiments.bench.ours import SPRINTS
+from experiments.bench.tables import mean, median, middle, table
 from experiments.scoreboard import RESULTS, fill_readme
 
 ROOT = Path(__file__).parent.parent.parent
@@ -232,25 +233,6 @@ def _seconds(code: str) -> dict[str, float]:
 
 
 # --- tables
-
-
-def middle(rows: Iterable[Mapping[str, float]], name: str, digits: int = 0) -> str:
-    values = [row[name] for row in rows]
-    return f"{np.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
-
-
-def mean(rows: Iterable[Mapping[str, float]], name: str, digits: int = 1, scale: float = 1.0) -> str:
-    values = scale * np.array([row[name] for row in rows])
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1) if len(values) > 1 else 0:.{digits}f}"
-
-
-def median(rows: Iterable[Mapping[str, float]], name: str) -> float:
-    return float(np.median([row[name] for row in rows]))
-
-
-def table(head: str, rows: Iterable[Iterable[object]]) -> str:
-    lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
 
 
 def step_table(found: Mapping[str, Any]) -> str:

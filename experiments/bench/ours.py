@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 IMPORTING = time.perf_counter()
@@ -157,11 +158,15 @@ def startup(args: argparse.Namespace) -> dict[str, float]:
 
 
 def weights(args: argparse.Namespace) -> dict[str, object]:
-    """Writes `reference_same`, trained for a moment, as an npz of layer/leaf for the peers to load."""
+    """Writes `reference_same`, trained for a moment, for the peers: an npz of layer/leaf, and ONNX beside it."""
+    from digitjax import export
+
     config = Config("bench", model=NETWORKS["reference_same"], training=ADAM)
     state = advance(steps(config, 100, data.load(args.mnist).train), 100)
     arrays = {f"{layer}/{leaf}": np.asarray(a) for layer, leaves in state.params.items() for leaf, a in leaves.items()}
     np.savez(args.weights, **cast(Any, arrays))
+    graph = export.onnx_model(config.model, {"params": state.params, "batch_stats": {}})
+    Path(args.weights).with_suffix(".onnx").write_bytes(graph.SerializeToString())
     return {"parameters": sum(a.size for a in arrays.values())}
 
 

@@ -10,6 +10,7 @@ All sides serve `reference_same`, since each of them can compute it. They take t
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -26,11 +27,12 @@ import cv2
 import jax
 import numpy as np
 
-from digitjax import artifact, data, mesh, model, trust
+from digitjax import artifact, data, export, mesh, model, trust
 from digitjax.config import NETWORKS, Config
 from experiments.bench import page
-from experiments.bench.__main__ import PEERS, ROOT, machine, median, middle, table
+from experiments.bench.__main__ import PEERS, ROOT, machine
 from experiments.bench.load import measure, request
+from experiments.bench.tables import median, middle, table
 from experiments.scoreboard import RESULTS, fill_readme
 
 PEER_SIDES = (
@@ -39,6 +41,8 @@ PEER_SIDES = (
     "LitServe, same jitted model",
     "FastAPI, Keras predict",
 )
+USERS, LOAD = 1_000_000, 0.5
+"""Who ask once a minute each, and how busy a core should be."""
 Rows = dict[str, list[dict[str, float]]]
 
 
@@ -54,6 +58,7 @@ def prepare(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
     layers = variables["params"]
     named: Any = {f"{layer}/{name}": np.asarray(leaf) for layer in layers for name, leaf in layers[layer].items()}
     np.savez(folder / "weights.npz", **named)
+    (folder / "weights.onnx").write_bytes(export.onnx_model(config.model, variables).SerializeToString())
     compute = jax.jit(lambda image: model.logits(config.model, variables, image))
     exported = jax.export.export(compute)(jax.ShapeDtypeStruct((1, 28, 28), np.uint8))
     (folder / "jax_export.bin").write_bytes(exported.serialize())
@@ -202,7 +207,18 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"holds {middle(start['memory'], 'mib')} MiB. A soak of {soak['requests']:,.0f} requests: "
         f"{soak['failures']:.0f} failed; memory went from {soak['first_mib']:.0f} to {soak['last_mib']:.0f} MiB."
     )
-    return "\n\n".join(texts)
+    return "\n\n".join([*texts, capacity(rate("digitjax, JSON, 64"), rate("digitjax, PNG, 64"))])
+
+
+def capacity(numbers: float, pictures: float) -> str:
+    """How many cores serve the users, at the requests/s of a core that 64 clients asked."""
+    asked = USERS / 60
+    of_json, of_png = (math.ceil(asked / (LOAD * rate)) for rate in (numbers, pictures))
+    return (
+        f"{USERS:,} users who ask once a minute send {asked:,.0f} requests a second. A core answers {numbers:,.0f} of "
+        f"JSON or {pictures:,.0f} of PNG; {100 * LOAD:.0f} % busy, {of_json} cores serve them with JSON and {of_png} "
+        f"with PNG, a pod each in `serve/kubernetes.yaml`. Workers share nothing, so that any balancer will do."
+    )
 
 
 def main() -> None:

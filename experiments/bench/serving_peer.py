@@ -1,7 +1,7 @@
 """A peer of the service on FastAPI, in the peers' environment: python serving_peer.py SIDE PORT FOLDER.
 
 Each takes {"image": 784 integers} at /predict and answers the digit and its probabilities. FOLDER holds the same
-network as weights.npz and as jax_export.bin.
+network as weights.npz, as weights.onnx and as jax_export.bin.
 """
 
 import sys
@@ -26,13 +26,11 @@ def jax_model(folder: Path):
 
 def onnx_model(folder: Path):
     import onnxruntime
-    from onnx_peer import build
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    with np.load(folder / "weights.npz") as weights:
-        session = onnxruntime.InferenceSession(build(dict(weights)), options, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {"image": image[None]})[0][0]
+    session = onnxruntime.InferenceSession(folder / "weights.onnx", options, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(["logits"], {"image": image[None]})[0][0]
 
 
 def keras_model(folder: Path):

@@ -1,0 +1,75 @@
+"""How far from the model that ships do other runtimes answer, given its exported files?
+
+    python -m experiments.exports          (a part of make scoreboard; a minute)
+
+Of 1,000 digits; writes the README's table.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.export
+import numpy as np
+
+from digitjax import artifact, data, export, predict
+from experiments.bench.tables import table
+from experiments.scoreboard import fill_readme
+
+
+def in_jax(file: Path, images: np.ndarray) -> np.ndarray:
+    with np.load(file) as stored:
+        program = jax.export.deserialize(bytearray(stored["program"].tobytes()))
+    return np.asarray(program.call(images)["probabilities"])
+
+
+def in_digitjax(file: Path, images: np.ndarray) -> np.ndarray:
+    return predict.load(str(file)).judge(images).probabilities
+
+
+def in_keras(file: Path, images: np.ndarray) -> np.ndarray:
+    import keras
+
+    assert keras.backend.backend() == "jax"
+    return np.asarray(keras.models.load_model(file)(images))
+
+
+def in_onnx_runtime(file: Path, images: np.ndarray) -> np.ndarray:
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(str(file), full_check=True)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"image": images})[0]
+
+
+RUNTIMES: Mapping[str, Mapping[str, Callable[[Path, np.ndarray], np.ndarray]]] = {
+    "stablehlo": {"jax": in_jax, "digitjax": in_digitjax},
+    "keras": {"keras": in_keras},
+    "h5": {"keras": in_keras},
+    "onnx": {"onnxruntime": in_onnx_runtime},
+}
+"""The probabilities that packages read of images from a file, by its format."""
+
+
+def main() -> None:
+    images = data.load("mnist5k").everything().images[:1000]
+    found, expected, rows = artifact.read(), predict.load().judge(images).probabilities, []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, packages in RUNTIMES.items():
+            file = Path(folder) / f"model.{kind}"
+            export.write(found, kind, file)
+            for package, answer in packages.items():
+                apart = float(np.abs(answer(file, images) - expected).max())
+                runtime = f"{package} {metadata.version(package)}"
+                rows.append((kind, runtime, f"{file.stat().st_size:,}", f"{apart:.1e}"))
+    text = table("format | read by | bytes | largest difference of a probability", rows)
+    text += f"\n\nmodel {found.checksum}; ONNX of opset {export.OPSET}."
+    print(text)
+    fill_readme("exports", text)
+
+
+if __name__ == "__main__":
+    main()
