@@ -25,10 +25,6 @@ def in_jax(file: Path, images: np.ndarray) -> np.ndarray:
     return np.asarray(program.call(images)["probabilities"])
 
 
-def in_digitjax(file: Path, images: np.ndarray) -> np.ndarray:
-    return predict.load(str(file)).judge(images).probabilities
-
-
 def in_keras(file: Path, images: np.ndarray) -> np.ndarray:
     import keras
 
@@ -45,26 +41,24 @@ def in_onnx_runtime(file: Path, images: np.ndarray) -> np.ndarray:
     return session.run(["probabilities"], {"image": images})[0]
 
 
-RUNTIMES: Mapping[str, Mapping[str, Callable[[Path, np.ndarray], np.ndarray]]] = {
-    "stablehlo": {"jax": in_jax, "digitjax": in_digitjax},
-    "keras": {"keras": in_keras},
-    "h5": {"keras": in_keras},
-    "onnx": {"onnxruntime": in_onnx_runtime},
+RUNTIMES: Mapping[str, tuple[str, Callable[[Path, np.ndarray], np.ndarray]]] = {
+    "stablehlo": ("jax", in_jax),
+    "keras": ("keras", in_keras),
+    "h5": ("keras", in_keras),
+    "onnx": ("onnxruntime", in_onnx_runtime),
 }
-"""The probabilities that packages read of images from a file, by its format."""
+"""By format, a package that reads it, and the probabilities that it gives for images."""
 
 
 def main() -> None:
     images = data.load("mnist5k").everything().images[:1000]
     found, expected, rows = artifact.read(), predict.load().judge(images).probabilities, []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, packages in RUNTIMES.items():
+        for kind, (package, answer) in RUNTIMES.items():
             file = Path(folder) / f"model.{kind}"
             export.write(found, kind, file)
-            for package, answer in packages.items():
-                apart = float(np.abs(answer(file, images) - expected).max())
-                runtime = f"{package} {metadata.version(package)}"
-                rows.append((kind, runtime, f"{file.stat().st_size:,}", f"{apart:.1e}"))
+            apart = float(np.abs(answer(file, images) - expected).max())
+            rows.append((kind, f"{package} {metadata.version(package)}", f"{file.stat().st_size:,}", f"{apart:.1e}"))
     text = table("format | read by | bytes | largest difference of a probability", rows)
     text += f"\n\nmodel {found.checksum}; ONNX of opset {export.OPSET}."
     print(text)

@@ -74,28 +74,28 @@ def accuracy(splits: Splits, size: Size) -> Rows:
     The first seed is trained twice: its first time, the cold one, includes compilation.
     """
     dataset, found = jax.device_put(splits.train), {}
+
+    def trained(config: Config, total: int) -> tuple[float, Any]:
+        order = batches(config, total, len(splits.train.labels))
+        started = time.perf_counter()
+        state = train.create_state(config, total)
+        state, _ = fit.run_epoch(config.compiled_part(), total, state, dataset, order)
+        return time.perf_counter() - started, train.evaluated_variables(state)
+
     for mark, (total, config) in marks().items():
         total = max(1, total // size.shortened)
-        rows = []
-        for seed in [0, *range(size.seeds)]:
-            seeded = replace(config, seed=seed)
-            order = batches(seeded, total, len(splits.train.labels))
-            started = time.perf_counter()
-            state = train.create_state(seeded, total)
-            state, _ = fit.run_epoch(seeded.compiled_part(), total, state, dataset, order)
-            seconds = time.perf_counter() - started
-            variables = train.evaluated_variables(state)
-            rows.append({"seed": seed, "seconds": seconds} | _scores(config, variables, splits, mark))
-        found[f"{100 * mark:.1f}"] = [row | {"cold_seconds": rows[0]["seconds"]} for row in rows[1:]]
-        _tell(f"{100 * mark:.1f} %", found[f"{100 * mark:.1f}"])
+        cold, rows = trained(config, total)[0], []
+        for seed in range(size.seeds):
+            seconds, variables = trained(replace(config, seed=seed), total)
+            validation, test = (
+                metrics.accuracy(train.evaluate(config.model, variables, part))
+                for part in (splits.validation, splits.test)
+            )
+            rows.append({"seed": seed, "seconds": seconds, "cold_seconds": cold})
+            rows[-1] |= {"validation": validation, "test": test, "crossed": float(validation >= mark)}
+        found[f"{100 * mark:.1f}"] = rows
+        _tell(f"{100 * mark:.1f} %", rows)
     return found
-
-
-def _scores(config: Config, variables: Any, splits: Splits, mark: float) -> dict[str, float]:
-    validation, test = (
-        metrics.accuracy(train.evaluate(config.model, variables, part)) for part in (splits.validation, splits.test)
-    )
-    return {"validation": validation, "test": test, "crossed": float(validation >= mark)}
 
 
 def peaks(size: Size) -> dict[str, float]:
