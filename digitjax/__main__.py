@@ -144,10 +144,10 @@ class Compare(Common):
 class Export(Common):
     """Write a model for another runtime; what is exported as stablehlo can be given as --model."""
 
-    format: Literal["stablehlo", "safetensors", "h5", "keras", "onnx"]
+    format: Literal["stablehlo", "safetensors", "h5", "keras", "onnx"] = "stablehlo"
     """What to write; all but stablehlo need pip install 'digitjax[export]'."""
-    out: Path
-    """The new file."""
+    out: Path | None = None
+    """The new file; model.FORMAT if not given."""
     model: str = "pretrained"
     """A run folder, a model file, or pretrained."""
 
@@ -373,11 +373,12 @@ def _require_new(*outputs: Path | None) -> None:
 def run_export(args: Export) -> int:
     from digitjax import artifact, export
 
-    _require_new(args.out)
+    out = args.out or Path(f"model.{args.format}")
+    _require_new(out)
     found = artifact.read(args.model)
-    export.write(found, args.format, args.out)
-    document = {"file": str(args.out), "format": args.format, "bytes": args.out.stat().st_size, "model": found.checksum}
-    return _answer(args, document, f"{args.out}: {found.name} as {args.format}, {document['bytes']:,} bytes")
+    export.write(found, args.format, out)
+    document = {"file": str(out), "format": args.format, "bytes": out.stat().st_size, "model": found.checksum}
+    return _answer(args, document, f"{out}: {found.name} as {args.format}, {document['bytes']:,} bytes")
 
 
 def run_summary(args: Summary) -> int:

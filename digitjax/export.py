@@ -1,6 +1,7 @@
 """A trained model for other runtimes. All take uint8 [batch, 28, 28] of any batch and give calibrated probabilities."""
 
 import importlib
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,7 @@ def keras_model(found: Artifact) -> Any:
         if config.activation != "gelu":
             return layers.Activation(config.activation)(x)
         # Keras has a layer for the exact form alone; Flax's is x * sigmoid(1.595769 x + 0.071355 x^3).
-        twice = 2 * np.sqrt(2 / np.pi)
+        twice = 2 * math.sqrt(2 / math.pi)
         inner = layers.Rescaling(0.044715 * twice, twice)(layers.Multiply()([x, x]))
         return layers.Multiply()([x, layers.Activation("sigmoid")(layers.Multiply()([x, inner]))])
 

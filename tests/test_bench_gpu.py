@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 
 from digitjax import train
-from digitjax.config import Config, ModelConfig
+from digitjax.config import Config, ModelConfig, TrainingConfig
 from experiments.bench import gpu
 
 ROOT = Path(__file__).parent.parent
 ABSENT = ("tensorflow_datasets", "litestar", "tyro", "cv2", "msgspec", "mlxtend", "uvicorn", "requests")
-CONFIG = Config("small", batch_size=8, model=ModelConfig("small", (4, 6), (1, 1), "SAME", True, "max"))
+CONFIG = Config(
+    "small",
+    batch_size=8,
+    model=ModelConfig("small", (4, 6), (1, 1), "SAME", True, "max"),
+    training=TrainingConfig("sgd", 0.1),
+)
 
 
 def test_an_ensemble_is_its_members_trained_apart(few):

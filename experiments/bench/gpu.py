@@ -175,7 +175,7 @@ def prediction(splits: Splits, size: Size) -> dict[str, float]:
     """Latency of one picture, and pictures/s in batches of 256 and of the whole test split, from NumPy to NumPy."""
     config = NETWORKS["default"]
     run, images = Predictor(config, model.init(config, jax.random.key(0))).logits, splits.test.images
-    found = predictions(run, images)
+    found: dict[str, Any] = predictions(run, images)
     run(images)
     whole = len(images) / float(np.median([clock(lambda: run(images)) for _ in range(size.rounds)]))
     return {"latency_us": found["latency_us"], "of_256": found["images_per_second"], "of_all": whole}
