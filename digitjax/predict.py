@@ -67,7 +67,7 @@ class Predictor:
         # As constants of the program the weights are laid out and transformed once, by the compiler.
         constants = jax.device_put(variables)
 
-        def logits(images: jax.Array) -> jax.Array:
+        def logits(images: jax.Array) -> Any:
             return program.call(images)["logits"] if program else model.logits(config, constants, images)
 
         def judged(images: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.export
@@ -29,7 +30,8 @@ def in_keras(file: Path, images: np.ndarray) -> np.ndarray:
     import keras
 
     assert keras.backend.backend() == "jax"
-    return np.asarray(keras.models.load_model(file)(images))
+    net: Any = keras.models.load_model(file)
+    return np.asarray(net(images))
 
 
 def in_onnx_runtime(file: Path, images: np.ndarray) -> np.ndarray:
@@ -38,10 +40,10 @@ def in_onnx_runtime(file: Path, images: np.ndarray) -> np.ndarray:
 
     onnx.checker.check_model(str(file), full_check=True)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return session.run(["probabilities"], {"image": images})[0]
+    return np.asarray(session.run(["probabilities"], {"image": images})[0])
 
 
-RUNTIMES: Mapping[str, tuple[str, Callable[[Path, np.ndarray], np.ndarray]]] = {
+RUNTIMES: Mapping[export.Format, tuple[str, Callable[[Path, np.ndarray], np.ndarray]]] = {
     "stablehlo": ("jax", in_jax),
     "keras": ("keras", in_keras),
     "h5": ("keras", in_keras),

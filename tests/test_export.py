@@ -70,8 +70,14 @@ def program(tmp_path_factory):
     return file
 
 
-# Keras's own, of how it hands its variables to NumPy.
+# Keras's own ways: how it hands its variables to NumPy, and how it adds a bias.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _keras_promotes_ranks():
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @pytest.mark.parametrize("name", NETWORKS)
