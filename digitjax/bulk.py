@@ -198,6 +198,7 @@ def on_ray(
     _require("ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
+    from ray.exceptions import RayError
 
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
@@ -221,7 +222,7 @@ def on_ray(
         )
         for row in rows.iter_rows():
             yield Part(int(row["start"]), int(row["stop"]), row["content"])
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         cause = str(error).strip().splitlines()[-1]
         raise DigitjaxError(f"the work on Ray broke off ({cause}): run again to go on") from error
     finally:
