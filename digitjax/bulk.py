@@ -9,6 +9,7 @@ import importlib.util
 import json
 import logging
 import os
+import socket
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -201,8 +202,11 @@ def on_ray(
     from ray.exceptions import RayError
 
     try:
+        if address:  # Ray itself would try for a minute and more
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise DigitjaxError(f"no Ray cluster answers at {address or 'this machine'} ({_line(error)})") from error
     try:
         context = ray.data.DataContext.get_current()
