@@ -318,12 +318,13 @@ def ray_cluster():
     settings = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     head = ["start", "--head", "--block", "--num-cpus=2", f"--port={address.rpartition(':')[2]}"]
     head += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", "--object-store-memory=200000000"]
-    process = subprocess.Popen([*ray, *head], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=settings)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen([*ray, *head], stdout=quiet, stderr=quiet, env=settings, start_new_session=True)
     try:
         yield address
     finally:
-        process.terminate()
-        process.wait(30)
+        os.killpg(process.pid, signal.SIGKILL)  # asked to end, it would wait for half a minute
+        process.wait()
 
 
 def actors() -> list[int]:
