@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check lint lock pretrained scoreboard clean
+.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check experiments lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ scoreboard: setup  ## Make every figure of the README anew
 	$(BIN)/python -m experiments.scoreboard $(ARGS)
 	$(BIN)/python -m experiments.reading --split test --gallery experiments/results/reading_errors.png
 	$(BIN)/python -m experiments.exports
+
+experiments: setup  ## Answer the questions of experiments/ anew, or go on where that stopped (3 hours on two cores)
+	set -e; for what in "classic --seeds 3" "small --seeds 3" ablation tune crossval ensemble best label_errors transfer; do $(BIN)/python -m experiments.$$what; done
 
 bench-setup:  ## Install the peers that bench measures against, into .venv-peers
 	$(PYTHON) -m venv .venv-peers

@@ -1,0 +1,71 @@
+"""What experiments on recipes share: a command line, a training as a row of figures, rows as a table."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digitjax import checkpoint, fit, mesh, metrics, model, train
+from digitjax.config import Config
+from digitjax.data import Splits
+from digitjax.fit import Trained
+from experiments.ledger import RESULTS
+
+RUNS = Path("outputs/experiments")
+
+
+def arguments(question: str | None, **numbers: int) -> argparse.ArgumentParser:
+    """The command line of an experiment: --data, --quick, an option for each of `numbers`. JAX is made ready, too."""
+    mesh.prepare()
+    parser = argparse.ArgumentParser(description=(question or "").partition("\n")[0])
+    parser.add_argument("--data", default="mnist")
+    for name, number in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=number)
+    parser.add_argument("--quick", action="store_true", help="the least of it on mnist5k, and nothing is written")
+    if "--quick" in sys.argv:
+        parser.set_defaults(data="mnist5k", **dict.fromkeys(numbers, 1))
+    return parser
+
+
+def trained(config: Config, splits: Splits, run: Path | None) -> Trained:
+    """`fit.fit`, which resumes in the folder `run`; None to keep nothing."""
+    with checkpoint.open_run(run, config) if run else nullcontext():
+        return fit.fit(config, splits, run)
+
+
+def figures(config: Config, splits: Splits, found: Trained, tested: bool) -> dict[str, Any]:
+    """A training as a row. Only what is no longer chosen by is `tested`, which reads the test split."""
+    best = found.history[found.best_epoch - 1]
+    row: dict[str, Any] = {"validation_accuracy": best["validation_accuracy"]}
+    if tested:
+        row["accuracy"] = metrics.accuracy(train.evaluate(config.model, found.variables, splits.test))
+    seconds = round(sum(epoch["seconds"] for epoch in found.history), 1)
+    return row | {
+        "parameters": model.parameter_count(found.variables),
+        "epochs_trained": len(found.history),
+        "seconds": seconds,
+        "device": mesh.describe()["devices"][0],
+    }
+
+
+def spread(rows: Iterable[Mapping[str, Any]], name: str, digits: int = 3, scale: float = 100) -> str:
+    """Mean and standard deviation."""
+    values = scale * np.array([row[name] for row in rows])
+    deviation = f"± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else "(one run)"
+    return f"{values.mean():.{digits}f} {deviation}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+
+
+def told(name: str, text: str, quick: bool) -> None:
+    """Prints an experiment's table and keeps it in results/NAME.md."""
+    print(text)
+    if not quick:
+        (RESULTS / f"{name}.md").write_text(text + "\n")
