@@ -29,7 +29,7 @@ serve: setup  ## Serve the pretrained model on port 8000; settings: python -m se
 	$(BIN)/python -m serve
 
 test: setup  ## The laws, in a few minutes
-	$(BIN)/pytest -m 'not slow' $(ARGS)
+	$(BIN)/pytest -n 2 -m 'not slow' $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check $(SOURCES)

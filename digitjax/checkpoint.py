@@ -185,7 +185,7 @@ def restore_best(run: Path) -> Variables:
         if epoch is None:
             raise DigitjaxError(f"no checkpoint in {run}: finish an epoch with 'digitjax train --run-dir {run}'")
         args = ocp.args.StandardRestore(_blank(like))
-        return _reading(run, lambda: _fitting(manager.restore(epoch, args=args), like))
+        return jax.device_put(_reading(run, lambda: _fitting(manager.restore(epoch, args=args), like)))
 
 
 def write_text(file: Path, text: str) -> None:

@@ -137,7 +137,7 @@ def fit(
         started = time.perf_counter()
 
     losses = [row["validation_loss"] for row in history]
-    return Trained(best, history, int(np.argmin(losses)) + 1)
+    return Trained(jax.device_put(best), history, int(np.argmin(losses)) + 1)
 
 
 def run_epoch(
