@@ -1,13 +1,14 @@
 """What do several networks know that one does not, and can one learn it from them?
 
-    python -m experiments.ensemble [--members 5] [--recipe quick] [--data mnist]   (an estimated 5 minutes on two cores)
+    python -m experiments.ensemble [--members 5] [--recipe quick] [--data mnist]   (2.5 minutes on two cores)
 
 Trains the members (one program for all on an accelerator, one after another on a CPU), reads the test split by the mean
 of their probabilities, and asks whether their disagreement (the mutual information of Houlsby et al. 2011) tells the
 misread digits. Then one network learns from their answers to the augmented training digits (Hinton et al. 2015). Also
 measures both ways of training on this machine. Writes results/ensemble.jsonl and .md.
 
-Answer: none yet; it has only been run with --quick.
+Answer: five quick networks read 99.61 % together where one reads 99.54 ± 0.05 %. Distilled into one, nothing of that
+stays (99.53 %). Their disagreement tells misread digits no better (AUROC 0.979) than one network's confidence (0.990).
 """
 
 import time
