@@ -19,7 +19,8 @@ from digitjax import data
 from digitjax.config import RECIPES, AugmentConfig, Config
 from experiments.crossval import interval
 from experiments.ledger import RESULTS, measured
-from experiments.trials import arguments, figures, spread, table, told, trained
+from experiments.tables import table
+from experiments.trials import arguments, figures, spread, told, trained
 
 RECIPE = "the recipe"
 CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -78,7 +79,7 @@ def main() -> None:
         lines.append((name, f"{mine[0]['parameters']:,}", spread(mine, "validation_accuracy", 2), shown, seconds))
     head = ("change", "parameters", "validation accuracy, %", "points from the recipe (95 % interval)", "training, s")
     about = f"default on {args.data}, {args.epochs} epochs, {args.seeds} seeds."
-    told("ablation", f"{table(head, lines)}\n\n{about}", args.quick)
+    told("ablation", f"{table(' | '.join(head), lines)}\n\n{about}", args.quick)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from digitjax.config import RECIPES, AugmentConfig, Config, ModelConfig
 from digitjax.model import Variables
 from experiments.ensemble import members, probabilities
 from experiments.ledger import RESULTS, measured
-from experiments.trials import RUNS, arguments, spread, table, told
+from experiments.tables import table
+from experiments.trials import RUNS, arguments, spread, told
 
 MOST = 5_000_000
 RECIPE = replace(
@@ -68,7 +69,7 @@ def main() -> None:
     )
     goals = "The goals, 99.75 % and 99.82 %, are set for the network that a GPU trains."
     head = ("test accuracy, %", "at one place", "at five places")
-    told("best", f"{table(head, lines)}\n\n{about} {goals}", args.quick)
+    told("best", f"{table(' | '.join(head), lines)}\n\n{about} {goals}", args.quick)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import jax.export
 import numpy as np
 
 from digitjax import artifact, data, export, predict
-from experiments.bench.tables import table
 from experiments.scoreboard import fill_readme
+from experiments.tables import table
 
 
 def in_jax(file: Path, images: np.ndarray) -> np.ndarray:

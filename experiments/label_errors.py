@@ -8,7 +8,7 @@ gradient in the weights, by vmap(grad) (GraNd, Paul et al. 2021); and the share 
 Reports how many of the 15 MNIST test digits whose label people's votes did not support (Northcutt et al. 2021) are
 among the first 100. Writes results/label_errors.jsonl, .md and .png.
 
-Answer: see results/label_errors.md.
+Answer: none yet; it has not been run at full length.
 """
 
 import argparse

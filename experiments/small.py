@@ -14,7 +14,8 @@ from dataclasses import replace
 from digitjax import data
 from digitjax.config import RECIPES, AugmentConfig, Config, ModelConfig
 from experiments.ledger import RESULTS, measured
-from experiments.trials import RUNS, arguments, figures, spread, table, told, trained
+from experiments.tables import table
+from experiments.trials import RUNS, arguments, figures, spread, told, trained
 
 MOST = 10_000
 DESIGNS = {
@@ -60,7 +61,11 @@ def main() -> None:
         + (spread(rows, "accuracy"), len(rows))
     )
     head = ("design", "parameters", "epochs", "validation accuracy, %", "test accuracy, %", "seeds")
-    told("small", f"{table(head, lines)}\n\n{args.data}. The goal is 99.4 % with fewer than {MOST:,}.", args.quick)
+    told(
+        "small",
+        f"{table(' | '.join(head), lines)}\n\n{args.data}. The goal is 99.4 % with fewer than {MOST:,}.",
+        args.quick,
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ from digitjax.canonical import canonical
 from digitjax.config import RECIPES, Config, TrainingConfig
 from digitjax.data import Dataset, Splits, stratified
 from experiments.ledger import RESULTS, measured
-from experiments.trials import RUNS, arguments, spread, table, told, trained
+from experiments.tables import table
+from experiments.trials import RUNS, arguments, spread, told, trained
 
 EACH = (1, 5, 10, 50)
 """Labelled pictures a class."""
@@ -119,7 +120,7 @@ def main() -> None:
     lines += [(each, cell("pretrained", each), cell("fresh", each)) for each in sizes]
     head = ("labelled pictures a class", f"pretrained on {args.data}: test accuracy, %", "fresh: test accuracy, %")
     about = f"{args.target}, {len(test.labels):,} test pictures, {args.seeds} draws of labels."
-    told("transfer", f"{table(head, lines)}\n\n{about}", args.quick)
+    told("transfer", f"{table(' | '.join(head), lines)}\n\n{about}", args.quick)
     if file:
         plots.save(picture(rows, args.target), file.with_suffix(".png"))
 

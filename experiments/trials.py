@@ -1,8 +1,8 @@
-"""What experiments on recipes share: a command line, a training as a row of figures, rows as a table."""
+"""What experiments on recipes share: a command line, a training as a row of figures, what rows say."""
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,6 @@ def spread(rows: Iterable[Mapping[str, Any]], name: str, digits: int = 3, scale:
     values = scale * np.array([row[name] for row in rows])
     deviation = f"± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else "(one run)"
     return f"{values.mean():.{digits}f} {deviation}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
 def told(name: str, text: str, quick: bool) -> None:

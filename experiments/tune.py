@@ -28,7 +28,8 @@ from digitjax import data, fit, plots
 from digitjax.config import RECIPES, Config
 from digitjax.data import Splits
 from experiments.ledger import RESULTS
-from experiments.trials import RUNS, arguments, table, told
+from experiments.tables import table
+from experiments.trials import RUNS, arguments, told
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -126,7 +127,7 @@ def main() -> None:
     workers = len({trial.user_attrs["worker"] for trial in done})
     about = f"{study.study_name}: the best of {len(done)} trials by {workers} processes, {pruned} of them pruned."
     head = ("trial", "validation accuracy, %", *(name.replace("_", " ") for name in knobs))
-    told("tune", f"{table(head, lines)}\n\n{about} Trial 0 is the recipe itself.", args.quick)
+    told("tune", f"{table(' | '.join(head), lines)}\n\n{about} Trial 0 is the recipe itself.", args.quick)
     if not args.quick:
         rows = [
             {"trial": each.number, "state": each.state.name, "validation_accuracy": each.value}

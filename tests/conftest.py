@@ -5,9 +5,11 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import numpy as np
 import pytest
 
-from digitjax import data
+from digitjax import artifact, data, model, trust
+from digitjax.config import ModelConfig
 from digitjax.data import Dataset, Splits
 from digitjax.prepare import LOCAL_MNIST
 
@@ -53,3 +55,17 @@ def few(splits: Splits) -> Splits:
     return splits._replace(
         train=first(splits.train, 256), validation=first(splits.validation, 100), test=first(splits.test, 100)
     )
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory, few: Splits) -> Path:
+    """A model file of a small network that has learnt nothing, but whose trust has."""
+    config, file = (
+        ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max"),
+        tmp_path_factory.mktemp("weights") / "m.npz",
+    )
+    variables = model.init(config, jax.random.key(0))
+    images, labels = few.validation
+    taught = trust.learn(images, *model.logits_and_embedding(config, variables, images), labels)
+    artifact.write(file, artifact.Artifact(config, jax.tree.map(np.asarray, variables), taught, {}))
+    return file

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,26 +21,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax import artifact, bulk, model, trust
+from digitjax import bulk
 from digitjax.__main__ import main
-from digitjax.config import ModelConfig
 from digitjax.errors import DigitjaxError, UsageError
 from digitjax.predict import load, predictions
 
 slow = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-CONFIG = ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, few) -> Path:
-    file = tmp_path_factory.mktemp("weights") / "model.npz"
-    variables = model.init(CONFIG, jax.random.key(0))
-    images, labels = few.validation
-    taught = trust.learn(images, *model.logits_and_embedding(CONFIG, variables, images), labels)
-    artifact.write(file, artifact.Artifact(CONFIG, jax.tree.map(np.asarray, variables), taught, {}))
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -261,14 +248,23 @@ def contents(out: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in out.glob("part-*")}
 
 
+@pytest.fixture(scope="module")
+def sixty_thousand(splits, weights, tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
+    """A file of 60,000 pictures, and the parts that one process writes of it undisturbed."""
+    folder = tmp_path_factory.mktemp("many")
+    source = many(folder / "many.npz", splits.train.images[:5000], 60_000)
+    words = command(source, "--model", weights, "--out", folder / "whole")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return source, contents(folder / "whole")
+
+
 @slow
-def test_a_process_that_is_killed_or_interrupted_goes_on_with_nothing_lost_and_nothing_twice(splits, weights, tmp_path):
-    source = many(tmp_path / "many.npz", splits.train.images[:5000], 60_000)
-    whole = subprocess.run(
-        command(source, "--model", weights, "--out", tmp_path / "whole"), capture_output=True, text=True, timeout=120
-    )
-    assert whole.returncode == 0, whole.stderr
-    assert sum(content.count(b"\n") for content in contents(tmp_path / "whole").values()) == 60_000
+def test_a_process_that_is_killed_or_interrupted_goes_on_with_nothing_lost_and_nothing_twice(
+    sixty_thousand, weights, tmp_path
+):
+    source, whole = sixty_thousand
+    assert sum(content.count(b"\n") for content in whole.values()) == 60_000
     out = tmp_path / "out"
     for parts, ending in ((2, signal.SIGKILL), (10, signal.SIGINT)):
         process = subprocess.Popen(
@@ -284,12 +280,12 @@ def test_a_process_that_is_killed_or_interrupted_goes_on_with_nothing_lost_and_n
             assert told.splitlines()[-1].startswith("interrupted"), told
         kept = contents(out)
         assert parts <= len(kept) < 30
-        assert kept.items() <= contents(tmp_path / "whole").items()
+        assert kept.items() <= whole.items()
     again = subprocess.run(
         command(source, "--model", weights, "--out", out), capture_output=True, text=True, timeout=120
     )
     assert again.returncode == 0, again.stderr
-    assert contents(out) == contents(tmp_path / "whole")
+    assert contents(out) == whole
 
 
 @slow
@@ -337,12 +333,8 @@ def actors() -> list[int]:
 
 
 @slow
-def test_ray_with_a_worker_killed_in_the_middle_writes_what_one_machine_writes(splits, weights, tmp_path):
-    source = many(tmp_path / "many.npz", splits.train.images[:5000], 60_000)
-    done = subprocess.run(
-        command(source, "--model", weights, "--out", tmp_path / "here"), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+def test_ray_with_a_worker_killed_in_the_middle_writes_what_one_machine_writes(sixty_thousand, weights, tmp_path):
+    source, whole = sixty_thousand
     out = tmp_path / "ray"
     with ray_cluster() as address:
         time.sleep(5)
@@ -357,7 +349,7 @@ def test_ray_with_a_worker_killed_in_the_middle_writes_what_one_machine_writes(s
         assert len(contents(out)) < 30
         _, told = process.communicate(timeout=120)
         assert process.returncode == 0, told
-    assert contents(out) == contents(tmp_path / "here")
+    assert contents(out) == whole
 
 
 @slow

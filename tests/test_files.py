@@ -4,27 +4,13 @@ import csv
 import json
 
 import cv2
-import jax
 import numpy as np
 import pytest
 
-from digitjax import artifact, files, model, trust
+from digitjax import files, trust
 from digitjax.__main__ import main
-from digitjax.config import ModelConfig
 from digitjax.errors import DigitjaxError
 from digitjax.predict import load
-
-CONFIG = ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, few):
-    file = tmp_path_factory.mktemp("weights") / "model.npz"
-    variables = model.init(CONFIG, jax.random.key(0))
-    images, labels = few.validation
-    taught = trust.learn(images, *model.logits_and_embedding(CONFIG, variables, images), labels)
-    artifact.write(file, artifact.Artifact(CONFIG, jax.tree.map(np.asarray, variables), taught, {}))
-    return file
 
 
 @pytest.fixture

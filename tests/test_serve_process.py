@@ -1,6 +1,5 @@
 """The service as a process: overload, lost clients, slow ones, signals, reload, settings."""
 
-import importlib.util
 import json
 import queue
 import signal
@@ -309,7 +308,6 @@ def test_workers_share_a_port_and_their_figures():
         assert server.stop() == 0
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("opentelemetry.sdk"), reason="digitjax[tracing] is not installed")
 def test_spans_go_where_opentelemetry_is_told():
     received: queue.Queue[tuple[str, bytes]] = queue.Queue()
 

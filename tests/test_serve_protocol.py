@@ -1,6 +1,5 @@
 """The service as others' programs see it: Triton's client, and a fuzzer that believes every word of /schema."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -124,7 +123,6 @@ def test_the_schema_names_what_there_is(server):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not importlib.util.find_spec("schemathesis"), reason="schemathesis is not installed")
 def test_a_fuzzer_finds_no_word_of_the_schema_that_is_not_kept(server, tmp_path):
     config = tmp_path / "schemathesis.toml"
     # That a picture must have a digit's size, and a form few parts, is more than a schema can say.

@@ -26,9 +26,9 @@ import numpy as np
 from digitjax import data, mesh
 from experiments.bench import bulk, canonical
 from experiments.bench.ours import SPRINTS
-from experiments.bench.tables import mean, median, middle, table
 from experiments.bench.timing import clock
 from experiments.scoreboard import RESULTS, fill_readme
+from experiments.tables import mean, median, middle, table
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"

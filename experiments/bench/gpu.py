@@ -28,9 +28,9 @@ from digitjax.predict import Predictor
 from digitjax.prepare import LOCAL_MNIST
 from digitjax.train import StepResult, TrainState
 from experiments.bench.ours import MILD, SPRINTS
-from experiments.bench.tables import mean, middle, table
 from experiments.bench.timing import clock, predictions
 from experiments.scoreboard import RESULTS, fill_readme
+from experiments.tables import mean, middle, table
 
 Rows = dict[str, list[dict[str, float]]]
 

@@ -32,8 +32,8 @@ from digitjax.config import NETWORKS, Config
 from experiments.bench import page
 from experiments.bench.__main__ import PEERS, ROOT, machine
 from experiments.bench.load import measure, request
-from experiments.bench.tables import median, middle, table
 from experiments.scoreboard import RESULTS, fill_readme
+from experiments.tables import median, middle, table
 
 PEER_SIDES = (
     "FastAPI, same jitted model",
