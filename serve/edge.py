@@ -56,20 +56,24 @@ class Edge:
             await send(message)
 
         state: dict[str, Any] = scope["state"]
-        # The protocol calls this when the connection is lost before the answer.
+        # The protocol calls this where the client leaves or sends too slowly, and says in `why` which it was.
         state["cancel"] = task.cancel if task else None
         try:
             self._admit(scope, headers)
             if scope["method"] == "POST":
-                receive = _replay(await self._body(receive), receive)
+                state["body"] = await self._body(receive)
             state["deadline"] = asyncio.get_running_loop().time() + self.settings.deadline
             await self.app(scope, receive, answer)
         except Refusal as refusal:
             await _refuse(scope["path"], refusal, answer)
         except asyncio.CancelledError:
-            if "gone" not in state:
-                raise
-            status = CLIENT_LEFT
+            match state.get("why"):
+                case "slow":
+                    await _refuse(scope["path"], self._too_slow(), answer)
+                case "gone":
+                    status = CLIENT_LEFT
+                case _:
+                    raise
         finally:
             state["cancel"] = None
             self._note(scope, status, perf_counter() - started, identity)
@@ -98,23 +102,22 @@ class Edge:
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the body is larger than {self.settings.max_body} bytes: send several requests")
 
+    def _too_slow(self) -> Refusal:
+        detail = f"the body did not arrive within {self.settings.read_timeout:g} seconds: send it faster"
+        return Refusal(408, detail, {"connection": "close"})
+
     async def _body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
         size, more = 0, True
-        try:
-            async with asyncio.timeout(self.settings.read_timeout):
-                while more:
-                    message: Any = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise asyncio.CancelledError
-                    parts.append(message["body"])
-                    size += len(message["body"])
-                    if size > self.settings.max_body:
-                        raise self._too_large()
-                    more = message["more_body"]
-        except TimeoutError as error:
-            detail = f"the body did not arrive within {self.settings.read_timeout:g} seconds: send it faster"
-            raise Refusal(408, detail, {"connection": "close"}) from error
+        while more:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                raise asyncio.CancelledError
+            parts.append(message["body"])
+            size += len(message["body"])
+            if size > self.settings.max_body:
+                raise self._too_large()
+            more = message["more_body"]
         return b"".join(parts)
 
     def _note(self, scope: HTTPScope, status: int, seconds: float, identity: bytes) -> None:
@@ -149,16 +152,6 @@ class Limiter:
         if tokens < 1:
             wait = f"{int((1 - tokens) / self.rate) + 1}"
             raise Refusal(429, f"more than {self.rate:g} requests a second: wait {wait} s", {"retry-after": wait})
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that hands on the body which was read already."""
-    messages: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> Any:
-        return messages.pop() if messages else await receive()
-
-    return again
 
 
 async def _refuse(path: str, refusal: Refusal, send: Send) -> None:

@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import queue
+import select
 import threading
 import time
 import traceback
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -35,9 +37,21 @@ def _write() -> None:
         lines = [_lines.get()]
         time.sleep(0.05)  # what a busy moment logs goes out together: the loop is not interrupted for each line
         lines += [_lines.get() for _ in range(_lines.qsize())]
-        for line in lines:
+        for piece in pieces(line for line in lines if line):
             with contextlib.suppress(OSError):
-                os.write(1, line or b"")  # whole lines, so that those of several workers do not mix
+                os.write(1, piece)
+
+
+def pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines, together no longer than what a pipe takes at once, so that those of several workers do not mix."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) > select.PIPE_BUF:
+            yield piece
+            piece = b""
+        piece += line
+    if piece:
+        yield piece
 
 
 _writer = threading.Thread(target=_write, name="logs", daemon=True)

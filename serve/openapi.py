@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Operation
+from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 
 from serve.problems import Problem
 
-Schema = Mapping[str, Any]
+Properties = Mapping[str, Any]
+"""A schema as it will stand in the document."""
 
-FILE: Schema = {"type": "string", "format": "binary", "description": "a picture file"}
-LEVEL: Schema = {"type": "integer", "minimum": 0, "maximum": 255}
-IMAGE: Schema = {
+FILE: Properties = {"type": "string", "format": "binary", "description": "a picture file"}
+LEVEL: Properties = {"type": "integer", "minimum": 0, "maximum": 255}
+IMAGE: Properties = {
     "description": "784 grey levels or 28 rows of 28, in MNIST's form, bright on dark; or a picture file in base64",
     "example": [0] * 784,
     "oneOf": [
@@ -43,22 +44,25 @@ _REASONS = {
 }
 
 
-def fields(**properties: Schema) -> Schema:
+def fields(**properties: Properties) -> Properties:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
-def several(items: Schema) -> Schema:
+def several(items: Properties) -> Properties:
     return {"type": "array", "items": items, "minItems": 1}
 
 
-def takes(content: Mapping[str, Schema]) -> type[Operation]:
-    """The operation of a route that reads one of these bodies, by media type."""
+def takes(content: Mapping[str, Properties], **switches: str) -> type[Operation]:
+    """The operation of a route that reads one of these bodies, by media type, and these switches from its query."""
 
     @dataclass
     class TakesBody(Operation):
         def __post_init__(self) -> None:
             bodies = {kind: {"schema": schema} for kind, schema in content.items()}
             self.request_body = {"required": True, "content": bodies}  # pyright: ignore
+            boolean = Schema(type=OpenAPIType.BOOLEAN, default=False)
+            queries = [Parameter(name, "query", boolean, text) for name, text in switches.items()]
+            self.parameters = [*(self.parameters or []), *queries]
 
     return TakesBody
 
@@ -69,3 +73,8 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(Problem, generate_examples=False, description=_REASONS[status], media_type=kind)
         for status in statuses
     }
+
+
+def answers_with(kind: type) -> dict[int, ResponseSpec]:
+    """What a route answers that writes its answer itself."""
+    return {200: ResponseSpec(kind, generate_examples=False, description="Request fulfilled, document follows")}

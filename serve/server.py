@@ -24,6 +24,32 @@ MOST_HEAD = 65_536
 """Bytes of a request before its body, where they come in more than one piece."""
 
 
+class Corked:
+    """A transport that keeps the head of an answer for its body: one packet and one system call in place of two."""
+
+    def __init__(self, transport: BaseTransport):
+        self._transport: Any = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(b"HTTP/1.1 100"):
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
+
+    def flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's own, with an end to clients that say nothing, stop half-way, are too many, or have left."""
 
@@ -33,7 +59,7 @@ class Protocol(HttpToolsProtocol):
     _in_head, _head = True, 0
 
     def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(transport)  # pyright: ignore
+        super().connection_made(Corked(transport))  # pyright: ignore
         if len(self.connections) > self.most:
             self._refuse(503, "this server has as many connections as it takes: come back in a second")
             return
@@ -59,14 +85,14 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._stop_waiting()
 
+    def on_response_complete(self) -> None:
+        self.transport.flush()  # pyright: ignore
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
-        if self.cycle is not None and not self.cycle.response_complete:
-            state: dict[str, Any] = self.cycle.scope.get("state", {})
-            if cancel := state.get("cancel"):
-                state["gone"] = True
-                cancel()
+        self._cancel("gone")
 
     def shutdown(self) -> None:
         if self.cycle is None:  # its first request may be on its way
@@ -83,10 +109,22 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.close()
 
+    def _cancel(self, why: str) -> None:
+        """Ends the request that is at work, if there is one; the edge looks why."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            state: dict[str, Any] = self.cycle.scope.get("state", {})
+            if cancel := state.get("cancel"):
+                state["why"] = why
+                cancel()
+
     def _wait(self) -> None:
         self._stop_waiting()
-        # The edge answers a slow body with 408 in good manners; this one ends what is left a little later.
-        self._waiting = self.loop.call_later(self.patience + 1, self.transport.close)
+        self._waiting = self.loop.call_later(self.patience, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        if self.cycle is not None and self.cycle.more_body:
+            self._cancel("slow")
+        self._waiting = self.loop.call_later(1, self.transport.close)  # by then the edge has answered 408
 
     def _stop_waiting(self) -> None:
         if self._waiting:

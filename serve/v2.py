@@ -108,7 +108,7 @@ def router(service: Service) -> Router:
 
     @post(f"/models/{NAME}/infer", status_code=200)
     async def infer(request: Request) -> Response[bytes]:
-        body, length = await request.body(), request.headers.get(JSON_LENGTH)
+        body, length = request.scope["state"]["body"], request.headers.get(JSON_LENGTH)
         if length and not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= len(body)):
             raise Refusal(400, f"{JSON_LENGTH} is {length[:20]!r}: send the number of bytes of JSON")
         end = int(length or len(body))

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import select
 import socket
 import zlib
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from digitjax import explain, lines, model, sources
 from digitjax.canonical import canonical
 from digitjax.data import Dataset, Splits
 from digitjax.pixels import PictureError
-from serve import images
+from serve import images, logs
 from serve.problems import Refusal
 from tests.serving import Server, file_of, is_problem, running
 
@@ -350,6 +351,25 @@ def test_logs_hold_no_pixels_and_answers_are_counted(server):
     assert server.metric("digitjax_requests_total", route="/predict", status="200") == before + 1
     assert server.metric("digitjax_predictions_total", digit=str(answer["digit"]), verdict=answer["verdict"]) >= 1
     assert server.metric("digitjax_model", checksum=answer["model"]) == 1
+
+
+@given(st.lists(st.binary(min_size=1, max_size=3000).map(lambda line: line.replace(b"\n", b"") + b"\n"), max_size=20))
+def test_a_log_is_written_in_pieces_of_whole_lines_that_a_pipe_takes_at_once(lines):
+    pieces = list(logs.pieces(lines))
+    assert b"".join(pieces) == b"".join(lines)
+    assert all(piece.endswith(b"\n") and len(piece) <= select.PIPE_BUF for piece in pieces)
+
+
+def test_a_head_alone_is_an_answer_too(server):
+    head = server.client.head("/app.js")
+    assert head.status_code == 200
+    assert int(head.headers["content-length"]) == len(server.client.get("/app.js").content)
+    asked = b"POST /predict HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(asked)
+        assert connection.recv(9999) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert connection.recv(9999).startswith(b"HTTP/1.1 415")
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(server):
