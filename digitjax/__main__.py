@@ -270,13 +270,13 @@ def run_predict(args: Predict) -> int:
 
 
 def _predict_in_parts(args: Predict, out: Path) -> int:
-    from digitjax import artifact, bulk, predict
+    from digitjax import artifact, bulk, predict, streams
 
     if args.csv or args.show:
         raise UsageError("--csv and --show hold all answers at once: leave them out, or leave out --out")
     if args.address and args.engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
-    found, inputs = artifact.read(args.model), bulk.sources(args.files)
+    found, inputs = artifact.read(args.model), streams.sources(args.files)
     if args.engine == "ray":
         engine = partial(bulk.on_ray, found, inputs, args.format, args.address)
     else:

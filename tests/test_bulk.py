@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax import bulk
+from digitjax import bulk, streams
 from digitjax.__main__ import main
 from digitjax.errors import DigitjaxError, UsageError
 from digitjax.predict import load, predictions
@@ -94,9 +94,9 @@ def test_the_same_pictures_get_the_same_answers_from_wherever_they_lie(
 
 @given(st.lists(st.tuples(st.integers(0, 199), st.integers(0, 60)), min_size=1, max_size=6))
 def test_any_range_is_read_as_it_stands_in_whatever_order(stored, images, ranges):
-    inputs = bulk.sources([str(stored[name]) for name in ("packed.npz", "idx", "tables", "folder")])
+    inputs = streams.sources([str(stored[name]) for name in ("packed.npz", "idx", "tables", "folder")])
     every = np.concatenate([images] * 4)
-    with bulk._Reader(inputs) as reader:
+    with streams.Reader(inputs) as reader:
         for start, length in ranges:
             stop = min(start + length, 200)
             block = reader.read(start, stop)
@@ -106,7 +106,7 @@ def test_any_range_is_read_as_it_stands_in_whatever_order(stored, images, ranges
 
 @pytest.mark.parametrize("survived", range(4))
 def test_what_is_killed_goes_on_to_the_same_bytes(stored, weights, tmp_path, small_parts, survived):
-    inputs, predictor = bulk.sources([str(stored["packed.npz"])]), load(str(weights))
+    inputs, predictor = streams.sources([str(stored["packed.npz"])]), load(str(weights))
 
     def work(out: Path, dies_at: int = 99) -> list[bulk.Part]:
         def engine(spans):
@@ -152,7 +152,7 @@ def test_a_folder_keeps_the_answers_that_it_has(stored, weights, images, tmp_pat
     out = tmp_path / "out"
 
     def work(model: str = "a", form: str = "jsonl", words: tuple[object, ...] = (source,)) -> list[bulk.Part]:
-        inputs = bulk.sources([str(word) for word in words])
+        inputs = streams.sources([str(word) for word in words])
         engine = partial(bulk.here, load(str(weights)), inputs, form)
         return list(bulk.write(out, inputs, model, form, engine))
 
@@ -176,7 +176,7 @@ def test_a_folder_keeps_the_answers_that_it_has(stored, weights, images, tmp_pat
 
 
 def test_two_processes_do_not_write_into_one_folder(stored, weights, tmp_path):
-    inputs = bulk.sources([str(stored["plain.npz"])])
+    inputs = streams.sources([str(stored["plain.npz"])])
     engine = partial(bulk.here, load(str(weights)), inputs, "jsonl")
     first = bulk.write(tmp_path, inputs, "a", "jsonl", engine)
     next(first)
@@ -219,7 +219,7 @@ def test_what_holds_no_pictures_is_refused_with_a_word_on_what_does(images, tmp_
         "missing.npz": "No such file",
     }.items():
         with pytest.raises(DigitjaxError, match=complaint):
-            bulk.sources([str(tmp_path / name)])
+            streams.sources([str(tmp_path / name)])
 
 
 def test_options_that_do_not_go_together_are_refused(stored, tmp_path, capsys):

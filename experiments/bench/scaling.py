@@ -1,7 +1,6 @@
 """One of the processes of a data-parallel training, or the only one; the first prints images/s as a JSON document.
 
-Called by `experiments.bench` for as many processes as there are cores, each on a core of its own, and for one process
-on all of them.
+Called by `experiments.bench` for as many processes as there are cores, and for one process on all of them.
 """
 
 import argparse
