@@ -189,6 +189,7 @@ def run_train(args: Train) -> int:
     splits = data.load(settings.data, settings.validation_share)
     if args.distributed:
         hosts.require_same("options or data", config.to_json(settings) + splits.checksum)
+    fit.sharing(settings.batch_size)  # before anything is written
     initial = artifact.read(settings.initial).variables if settings.initial else None
     if not first:
         fit.fit(settings, splits, initial=initial)

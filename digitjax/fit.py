@@ -78,7 +78,7 @@ def fit(
       UsageError: the devices cannot share a batch evenly.
     """
     started = time.perf_counter()
-    devices = _sharing(config.batch_size)
+    devices = sharing(config.batch_size)
     learnt = splits.train
     if config.training.outliers:
         from digitjax import outliers
@@ -168,8 +168,12 @@ def run_epoch(
     return state, results
 
 
-def _sharing(batch_size: int) -> Any:
-    """The mesh of all devices, each of which takes the same share of a batch; None for one device alone."""
+def sharing(batch_size: int) -> Any:
+    """The mesh of all devices, each of which takes the same share of a batch; None for one device alone.
+
+    Raises:
+      UsageError: they cannot share it evenly.
+    """
     devices = mesh.data_parallel()
     if devices and (rest := batch_size % devices.size):
         fits = batch_size - rest + devices.size

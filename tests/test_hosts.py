@@ -168,6 +168,17 @@ def test_what_two_processes_left_is_finished_by_one(tmp_path, alone):
         np.testing.assert_allclose(weights(run)[name], array, atol=1e-3, err_msg=name)
 
 
+def test_two_processes_start_from_the_weights_that_one_would_start_from(tmp_path, alone):
+    words = ("--from", alone, "--epochs", 1)
+    ended = Processes(tmp_path / "two", *words).end()
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert main([*TRAIN, *map(str, words), "--run-dir", str(tmp_path / "one")]) == 0
+    for name, array in weights(tmp_path / "one").items():
+        np.testing.assert_allclose(weights(tmp_path / "two")[name], array, atol=1e-3, err_msg=name)
+        fresh = np.abs(array - weights(alone)[name]).max()
+        assert fresh < 0.5, name
+
+
 def test_processes_that_do_not_fit_are_told_so_and_write_nothing(tmp_path, alone):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/thesis.txt").write_text("mine")
@@ -192,7 +203,7 @@ def test_processes_that_do_not_fit_are_told_so_and_write_nothing(tmp_path, alone
         assert all(lines[-1].startswith("digitjax: ") for lines in told), (name, told)
         assert any(complaint in lines[-1] for lines in told), (name, told)
         assert not any(text for _, text, _ in ended)
-        assert not (tmp_path / name / "checkpoints").exists()
+        assert not (tmp_path / name / "config.json").exists()
     assert [file.name for file in (tmp_path / "thesis").iterdir()] == ["thesis.txt"]
 
 
