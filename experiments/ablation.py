@@ -77,9 +77,9 @@ def main() -> None:
         shown = "" if name == RECIPE else f"{apart.mean():+.2f} ({low:+.2f} to {high:+.2f})"
         seconds = spread(mine, "seconds", 0, 1)
         lines.append((name, f"{mine[0]['parameters']:,}", spread(mine, "validation_accuracy", 2), shown, seconds))
-    head = ("change", "parameters", "validation accuracy, %", "points from the recipe (95 % interval)", "training, s")
+    head = "change | parameters | validation accuracy, % | points from the recipe (95 % interval) | training, s"
     about = f"default on {args.data}, {args.epochs} epochs, {args.seeds} seeds."
-    told("ablation", f"{table(' | '.join(head), lines)}\n\n{about}", args.quick)
+    told("ablation", f"{table(head, lines)}\n\n{about}", args.quick)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ take days for that: on a CPU it is one narrower network for 6 epochs. Every pict
 apart, and the mean probability counts. The goals are a mean of 99.75 % of the test digits, and 99.82 % for the ensemble
 of ten. Writes results/best.jsonl and .md.
 
-Answer: none yet; it has only been run with --quick.
+Answer, on two cores: one network of 278,890 parameters reads 99.63 % of the test digits after 6 epochs, 99.65 % at five
+places (one run). No GPU was at hand for the goals.
 """
 
 from collections.abc import Sequence
@@ -68,8 +69,8 @@ def main() -> None:
         f"{config.recipe}, {row['parameters']:,} parameters, {config.epochs} epochs on {args.data}; {row['device']}."
     )
     goals = "The goals, 99.75 % and 99.82 %, are set for the network that a GPU trains."
-    head = ("test accuracy, %", "at one place", "at five places")
-    told("best", f"{table(' | '.join(head), lines)}\n\n{about} {goals}", args.quick)
+    head = "test accuracy, % | at one place | at five places"
+    told("best", f"{table(head, lines)}\n\n{about} {goals}", args.quick)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which digits are labelled wrongly, and do networks find them by themselves?
 
-    python -m experiments.label_errors [--folds 5] [--repeats 3]      (about 6 minutes on two cores)
+    python -m experiments.label_errors [--folds 5] [--repeats 3]      (about 15 minutes on two cores)
 
 Trains the quick recipe on all folds but one, again and again, so that every training digit is judged by networks that
 never saw it, and every test digit by all of them. Ranks digits by three measures: mean loss; mean norm of the loss's
@@ -8,7 +8,9 @@ gradient in the weights, by vmap(grad) (GraNd, Paul et al. 2021); and the share 
 Reports how many of the 15 MNIST test digits whose label people's votes did not support (Northcutt et al. 2021) are
 among the first 100. Writes results/label_errors.jsonl, .md and .png.
 
-Answer: none yet; it has not been run at full length.
+Answer: yes. All 15 are among the 100 test digits of the highest loss, 14 among those of the largest gradient, 13 among
+those that the most networks read otherwise. Of the training digits, the first ones are plainly labelled wrongly, too:
+see results/label_errors.png.
 """
 
 import argparse

@@ -6,7 +6,7 @@ The design is chosen among a few on the validation digits, at a quarter of the e
 trained with every seed, and the test split read once a run. The goal is a mean of 99.4 %. Writes results/small.jsonl
 and .md.
 
-Answer, preliminary, of one seed: 99.56 % of the test digits with 9,490 parameters; see results/small.md.
+Answer, of two seeds: 99.51 ± 0.08 % of the test digits with 9,490 parameters. Deep and narrow is better than wide.
 """
 
 from dataclasses import replace
@@ -60,10 +60,10 @@ def main() -> None:
         (best, f"{rows[0]['parameters']:,}", args.epochs, spread(rows, "validation_accuracy", 2))
         + (spread(rows, "accuracy"), len(rows))
     )
-    head = ("design", "parameters", "epochs", "validation accuracy, %", "test accuracy, %", "seeds")
+    head = "design | parameters | epochs | validation accuracy, % | test accuracy, % | seeds"
     told(
         "small",
-        f"{table(' | '.join(head), lines)}\n\n{args.data}. The goal is 99.4 % with fewer than {MOST:,}.",
+        f"{table(head, lines)}\n\n{args.data}. The goal is 99.4 % with fewer than {MOST:,}.",
         args.quick,
     )
 

@@ -118,9 +118,9 @@ def main() -> None:
 
     lines = [(0, cell("pretrained", 0), "")]
     lines += [(each, cell("pretrained", each), cell("fresh", each)) for each in sizes]
-    head = ("labelled pictures a class", f"pretrained on {args.data}: test accuracy, %", "fresh: test accuracy, %")
+    head = f"labelled pictures a class | pretrained on {args.data}: test accuracy, % | fresh: test accuracy, %"
     about = f"{args.target}, {len(test.labels):,} test pictures, {args.seeds} draws of labels."
-    told("transfer", f"{table(' | '.join(head), lines)}\n\n{about}", args.quick)
+    told("transfer", f"{table(head, lines)}\n\n{about}", args.quick)
     if file:
         plots.save(picture(rows, args.target), file.with_suffix(".png"))
 

@@ -7,7 +7,9 @@ Optuna's TPE with median pruning (Akiba et al. 2019), by accuracy on the validat
 All who name the same storage work on one study until it has --trials finished trials: a journal file (over NFS, too) or
 a database by its address. An interrupted study goes on. Writes results/tune.jsonl, .md and two pictures.
 
-Answer: none yet; it has only been run with --quick.
+Answer: no. Of 30 trials, 16 of them pruned, two came level with the recipe's own values (99.52 % of the validation
+digits after 2 epochs) and none was better: the plateau is wide, with learning rates from 0.008 to 0.04. Of the knobs,
+dropout matters most, and is best left out.
 """
 
 import json
@@ -106,6 +108,7 @@ def draw(study: optuna.Study, folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             figure: Any = picture(study).figure
+        figure.set_layout_engine("constrained")  # else long names are cut
         plots.save(figure, folder / f"tune_{name}.png")
 
 
@@ -125,7 +128,8 @@ def main() -> None:
     ]
     pruned = len(study.get_trials(states=(TrialState.PRUNED,)))
     workers = len({trial.user_attrs["worker"] for trial in done})
-    about = f"{study.study_name}: the best of {len(done)} trials by {workers} processes, {pruned} of them pruned."
+    by = f"{workers} process{'es' * (workers > 1)}"
+    about = f"{study.study_name}: the best of {len(done)} trials by {by}, {pruned} of them pruned."
     head = ("trial", "validation accuracy, %", *(name.replace("_", " ") for name in knobs))
     told("tune", f"{table(' | '.join(head), lines)}\n\n{about} Trial 0 is the recipe itself.", args.quick)
     if not args.quick:
