@@ -2,11 +2,12 @@
 
 import asyncio
 import hmac
+import itertools
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -34,6 +35,7 @@ Headers = Mapping[bytes, bytes]
 class Edge:
     def __init__(self, app: ASGIApp, service: Service):
         self.app, self.service, self.settings = app, service, service.settings
+        self.prefix, self.numbers = os.urandom(4).hex().encode(), itertools.count()
         self.key = service.settings.api_key.encode()
         self.limiter = Limiter(service.settings.rate_limit) if service.settings.rate_limit else None
 
@@ -45,7 +47,7 @@ class Edge:
         headers: Headers = dict(scope["headers"])
         identity = headers.get(b"x-request-id", b"")
         if not _IDENTITY.fullmatch(identity):
-            identity = os.urandom(8).hex().encode()
+            identity = b"%s%08x" % (self.prefix, next(self.numbers) & 0xFFFFFFFF)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -56,6 +58,7 @@ class Edge:
             await send(message)
 
         state: dict[str, Any] = scope["state"]
+        state["content_type"] = headers.get(b"content-type", b"").decode("latin-1")
         # The protocol calls this where the client leaves or sends too slowly, and says in `why` which it was.
         state["cancel"] = task.cancel if task else None
         try:
@@ -125,8 +128,8 @@ class Edge:
         if self.settings.metrics:
             metrics.note_request(route, status, seconds)
         if self.settings.access_log and not route.startswith("/health/"):
-            fields = dict(id=identity.decode(), method=scope["method"], route=route, status=status)
-            logs.event("request", **fields, ms=round(1000 * seconds, 3), batch=scope["state"].get("batch", 0))
+            known = round(time(), 3), "request", identity.decode(), scope["method"], route, status
+            logs.line(logs.Request(*known, round(1000 * seconds, 3), scope["state"].get("batch", 0)))
 
 
 class Limiter:

@@ -233,8 +233,8 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
 
 def _body(request: Request) -> tuple[bytes, str]:
     """The body, which the edge has read, and its content type; Litestar's own ways take a twentieth of a request."""
-    kind = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
-    return request.scope["state"]["body"], kind.decode("latin-1")
+    state = request.scope["state"]
+    return state["body"], state["content_type"]
 
 
 def _json(answer: msgspec.Struct) -> ASGIApp:
