@@ -1,12 +1,14 @@
 """What does each part of the recipe `default` buy?
 
-    python -m experiments.ablation [--seeds 3] [--epochs 3] [--data mnist]      (an estimated 40 minutes on two cores)
+    python -m experiments.ablation [--seeds 3] [--epochs 2] [--data mnist]      (about 30 minutes on two cores)
 
 Takes one part away at a time, or puts another in its place, in a training of few epochs, and scores the 5,000
 validation digits; the test split is not read. The interval is Student's t over differences from the recipe with the
 same seed. Writes results/ablation.jsonl and .md.
 
-Answer: none yet; it has only been run with --quick.
+Answer, for short trainings: batch normalisation buys 0.4 points, ReLU 0.2 over tanh, the width 0.2 over half of it.
+Twice the width or gelu would buy 0.1 more. What keeps a network from overfitting (each augmentation, EMA, smoothing,
+decay) buys nothing that 3 seeds could tell from chance in 2 epochs.
 """
 
 from collections.abc import Mapping
@@ -53,7 +55,7 @@ def changed(config: Config, change: Mapping[str, Mapping[str, Any]]) -> Config:
 
 
 def main() -> None:
-    args = arguments(__doc__, seeds=3, epochs=3).parse_args()
+    args = arguments(__doc__, seeds=3, epochs=2).parse_args()
     names = list(CHANGES)[: 2 if args.quick else None]
     splits = data.load(args.data)
 
@@ -75,9 +77,8 @@ def main() -> None:
         apart = accuracy[name] - accuracy[RECIPE]
         low, high = interval(apart) if args.seeds > 1 else (np.nan, np.nan)
         shown = "" if name == RECIPE else f"{apart.mean():+.2f} ({low:+.2f} to {high:+.2f})"
-        seconds = spread(mine, "seconds", 0, 1)
-        lines.append((name, f"{mine[0]['parameters']:,}", spread(mine, "validation_accuracy", 2), shown, seconds))
-    head = "change | parameters | validation accuracy, % | points from the recipe (95 % interval) | training, s"
+        lines.append((name, f"{mine[0]['parameters']:,}", spread(mine, "validation_accuracy", 2), shown))
+    head = "change | parameters | validation accuracy, % | points from the recipe (95 % interval)"
     about = f"default on {args.data}, {args.epochs} epochs, {args.seeds} seeds."
     told("ablation", f"{table(head, lines)}\n\n{about}", args.quick)
 

@@ -43,11 +43,9 @@ def figures(config: Config, splits: Splits, found: Trained, tested: bool) -> dic
     row: dict[str, Any] = {"validation_accuracy": best["validation_accuracy"]}
     if tested:
         row["accuracy"] = metrics.accuracy(train.evaluate(config.model, found.variables, splits.test))
-    seconds = round(sum(epoch["seconds"] for epoch in found.history), 1)
     return row | {
         "parameters": model.parameter_count(found.variables),
         "epochs_trained": len(found.history),
-        "seconds": seconds,
         "device": mesh.describe()["devices"][0],
     }
 
