@@ -113,7 +113,7 @@ def on_ray(
         if address:  # Ray itself would try for a minute and more
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         raise DigitjaxError(f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)})") from error
     try:

@@ -353,6 +353,17 @@ def test_ray_with_a_worker_killed_in_the_middle_writes_what_one_machine_writes(s
 
 
 @slow
+def test_an_exported_model_answers_alike_on_a_ray_of_this_machine_whatever_other_was_here(stored, tmp_path):
+    model = tmp_path / "model.stablehlo"
+    assert main(["export", "--out", str(model)]) == 0
+    lost = os.environ | {"RAY_ADDRESS": "127.0.0.1:9"}  # as a cluster that died leaves behind
+    for out, words in {"here": (), "ray": ("--engine", "ray")}.items():
+        told = command(stored["plain.npz"], "--model", model, "--out", tmp_path / out, *words)
+        subprocess.run(told, env=lost, timeout=100, check=True, capture_output=True)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+@slow
 def test_a_ray_cluster_that_does_not_answer_is_named(stored, weights, tmp_path):
     words = ["--model", weights, "--out", tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:9"]
     done = subprocess.run(command(stored["plain.npz"], *words), capture_output=True, text=True, timeout=60)
