@@ -115,7 +115,8 @@ def on_ray(
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        raise DigitjaxError(f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)})") from error
+        missed = f"no Ray cluster answers at {address or 'this machine'} ({first_line(error)})"
+        raise DigitjaxError(f"{missed}: start one; where it asks for a token, set RAY_AUTH_MODE=token here") from error
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars, context.print_on_execution_start = False, False

@@ -305,13 +305,17 @@ def test_memory_does_not_grow_with_the_number_of_pictures(splits, weights, tmp_p
     assert peaks[40_000] - peaks[10_000] < 12, peaks
 
 
+OPEN = {"RAY_AUTH_MODE": "disabled"}
+"""Else a token in the home of who tests decides whether the two sides of Ray trust each other."""
+
+
 @contextlib.contextmanager
 def ray_cluster():
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listening.getsockname()[1]}"
     ray = [str(Path(sys.executable).with_name("ray"))]
-    settings = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+    settings = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | OPEN
     head = ["start", "--head", "--block", "--num-cpus=2", f"--port={address.rpartition(':')[2]}"]
     head += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", "--object-store-memory=200000000"]
     quiet = subprocess.DEVNULL
@@ -339,7 +343,8 @@ def test_ray_with_a_worker_killed_in_the_middle_writes_what_one_machine_writes(s
     with ray_cluster() as address:
         time.sleep(5)
         words = command(source, "--model", weights, "--out", out, "--engine", "ray", "--address", address)
-        process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        both = subprocess.PIPE
+        process = subprocess.Popen(words, stderr=both, stdout=both, text=True, env=os.environ | OPEN)
         while not contents(out):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
@@ -356,7 +361,8 @@ def test_ray_with_a_worker_killed_in_the_middle_writes_what_one_machine_writes(s
 def test_an_exported_model_answers_alike_on_a_ray_of_this_machine_whatever_other_was_here(stored, tmp_path):
     model = tmp_path / "model.stablehlo"
     assert main(["export", "--out", str(model)]) == 0
-    lost = os.environ | {"RAY_ADDRESS": "127.0.0.1:9"}  # as a cluster that died leaves behind
+    # As a cluster that died leaves behind. Ray makes a token, which must not stay in the home of who tests.
+    lost = os.environ | {"RAY_ADDRESS": "127.0.0.1:9", "HOME": str(tmp_path)}
     for out, words in {"here": (), "ray": ("--engine", "ray")}.items():
         told = command(stored["plain.npz"], "--model", model, "--out", tmp_path / out, *words)
         subprocess.run(told, env=lost, timeout=100, check=True, capture_output=True)
