@@ -1,11 +1,12 @@
 """What do the five set-ups that users of other MNIST projects come from reach?
 
-    python -m experiments.classic [--seeds 5] [--data mnist]      (an estimated 16 minutes a seed on two cores)
+    python -m experiments.classic [--seeds 5] [--data mnist]      (about 15 minutes a seed on two cores)
 
 Such projects claim above 95 %, above 98 %, or about 98.5 % of the test digits. Here each is trained on 55,000 digits,
 its epoch is chosen on 5,000 others, and the test split is read once a run. Writes results/classic.jsonl and .md.
 
-Answer: none yet; it has only been run with --quick.
+Answer, of one seed yet: 99.05, 99.15, 99.11, 99.36 and 99.10 % of the test digits, in the order below: each reaches
+more than such projects claim, and none what `default` reads.
 """
 
 from dataclasses import replace
