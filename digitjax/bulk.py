@@ -20,9 +20,9 @@ import numpy as np
 from digitjax import mesh, predict
 from digitjax.artifact import Artifact
 from digitjax.checkpoint import claim, write_file, write_text
-from digitjax.errors import DigitjaxError, UsageError
+from digitjax.errors import DigitjaxError, UsageError, first_line
 from digitjax.predict import Predictor
-from digitjax.streams import Block, Range, Reader, Source, first_line, require
+from digitjax.streams import Block, Range, Reader, Source, require
 
 PART = 2048
 """Pictures in a part: what a kill can cost, and what is in memory at a time."""

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from digitjax import config as configs
 from digitjax import model
 from digitjax.config import Config
-from digitjax.errors import DigitjaxError, UsageError
+from digitjax.errors import DigitjaxError, UsageError, first_line
 from digitjax.model import Variables
 
 History = Sequence[Mapping[str, float | int]]
@@ -265,7 +265,7 @@ def _writing(run: Path, write: Callable[[], Any]) -> Any:
     try:
         return write()
     except Exception as error:  # Orbax and TensorStore raise many kinds, with pages of text.
-        cause = _first_line(error)
+        cause = first_line(error)
         raise DigitjaxError(f"no checkpoint could be written to {run} ({cause}): free space, then run again") from error
 
 
@@ -273,9 +273,5 @@ def _reading(run: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as error:
-        cause = _first_line(error)
+        cause = first_line(error)
         raise DigitjaxError(f"the checkpoint in {run} cannot be read ({cause}): start over with --fresh") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

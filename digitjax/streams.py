@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 
 from digitjax import files
 from digitjax.canonical import canonical
-from digitjax.errors import DigitjaxError, UsageError
+from digitjax.errors import DigitjaxError, UsageError, first_line
 from digitjax.pixels import PictureError
 
 _DECODED_AT_ONCE, _IMAGE = 64, 28 * 28
@@ -305,7 +305,3 @@ def _stamp(file: str) -> list[Any]:
 def require(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"{package} is not installed: pip install 'digitjax[ray]'")
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -71,9 +71,9 @@ class Edge:
             await _refuse(scope["path"], refusal, answer)
         except asyncio.CancelledError:
             match state.get("why"):
-                case "slow":
+                case "slow" if not status:
                     await _refuse(scope["path"], self._too_slow(), answer)
-                case "gone":
+                case "slow" | "gone":
                     status = CLIENT_LEFT
                 case _:
                     raise

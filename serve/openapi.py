@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
+from litestar.openapi import ResponseSpec, spec
 
 from serve.problems import Problem
 
-Properties = Mapping[str, Any]
-"""A schema as it will stand in the document."""
+Schema = Mapping[str, Any]
 
-FILE: Properties = {"type": "string", "format": "binary", "description": "a picture file"}
-LEVEL: Properties = {"type": "integer", "minimum": 0, "maximum": 255}
-IMAGE: Properties = {
+FILE: Schema = {"type": "string", "format": "binary", "description": "a picture file"}
+LEVEL: Schema = {"type": "integer", "minimum": 0, "maximum": 255}
+IMAGE: Schema = {
     "description": "784 grey levels or 28 rows of 28, in MNIST's form, bright on dark; or a picture file in base64",
     "example": [0] * 784,
     "oneOf": [
@@ -44,24 +42,24 @@ _REASONS = {
 }
 
 
-def fields(**properties: Properties) -> Properties:
+def fields(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
-def several(items: Properties) -> Properties:
+def several(items: Schema) -> Schema:
     return {"type": "array", "items": items, "minItems": 1}
 
 
-def takes(content: Mapping[str, Properties], **switches: str) -> type[Operation]:
+def takes(content: Mapping[str, Schema], **switches: str) -> type[spec.Operation]:
     """The operation of a route that reads one of these bodies, by media type, and these switches from its query."""
 
     @dataclass
-    class TakesBody(Operation):
+    class TakesBody(spec.Operation):
         def __post_init__(self) -> None:
             bodies = {kind: {"schema": schema} for kind, schema in content.items()}
             self.request_body = {"required": True, "content": bodies}  # pyright: ignore
-            boolean = Schema(type=OpenAPIType.BOOLEAN, default=False)
-            queries = [Parameter(name, "query", boolean, text) for name, text in switches.items()]
+            boolean = spec.Schema(type=spec.OpenAPIType.BOOLEAN, default=False)
+            queries = [spec.Parameter(name, "query", boolean, text) for name, text in switches.items()]
             self.parameters = [*(self.parameters or []), *queries]
 
     return TakesBody

@@ -137,7 +137,7 @@ def load(which: str) -> Predictor:
     explain.explain(predictor.config, predictor.variables, blank, np.zeros(1, int))
     gc.collect()
     gc.freeze()  # what lives as long as the model need not be looked at again
-    gc.set_threshold(50_000, 20, 50)  # a request leaves no cycles: to look for them every 700 objects costs 2 %
+    gc.set_threshold(50_000, 20, 50)  # a request leaves no cycles: looking for them often finds none
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what the compiler used, some 40 MB
     return predictor

@@ -60,10 +60,8 @@ def few(splits: Splits) -> Splits:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory, few: Splits) -> Path:
     """A model file of a small network that has learnt nothing, but whose trust has."""
-    config, file = (
-        ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max"),
-        tmp_path_factory.mktemp("weights") / "m.npz",
-    )
+    config = ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max")
+    file = tmp_path_factory.mktemp("weights") / "model.npz"
     variables = model.init(config, jax.random.key(0))
     images, labels = few.validation
     taught = trust.learn(images, *model.logits_and_embedding(config, variables, images), labels)

@@ -175,8 +175,6 @@ def test_two_processes_start_from_the_weights_that_one_would_start_from(tmp_path
     assert main([*TRAIN, *map(str, words), "--run-dir", str(tmp_path / "one")]) == 0
     for name, array in weights(tmp_path / "one").items():
         np.testing.assert_allclose(weights(tmp_path / "two")[name], array, atol=1e-3, err_msg=name)
-        fresh = np.abs(array - weights(alone)[name]).max()
-        assert fresh < 0.5, name
 
 
 def test_processes_that_do_not_fit_are_told_so_and_write_nothing(tmp_path, alone):
