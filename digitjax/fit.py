@@ -159,7 +159,7 @@ def run_epoch(
     units, advance = ([batches], train.train_steps) if mesh.compiles_epochs() else (batches, train.train_step)
     rows: list[StepResult] = []
     for unit in track(units):
-        state, result = advance(config, total_steps, state, dataset, mesh.divide(unit, devices))
+        state, result = advance(config, total_steps, state, dataset, mesh.divide(unit, devices), devices)
         rows.append(result)
         # A step behind, so that the device need not wait for this look.
         _require_finite(config, [row.loss for row in rows[-2:-1]], state, behind=1)

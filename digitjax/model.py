@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Float32, UInt8
 
 from digitjax import ops
@@ -46,11 +47,14 @@ def logits_and_embedding(config: ModelConfig, variables: Variables, images: Imag
 
 
 def training_logits(
-    config: ModelConfig, variables: Variables, images: Images, dropout_key: Array
+    config: ModelConfig, variables: Variables, images: Images, dropout_key: Array, axis_name: str | None = None
 ) -> tuple[Logits, Variables]:
-    """Logits under dropout and batch statistics, and the new running `batch_stats`."""
-    rngs = {"dropout": dropout_key}
-    out, changed = Network(config).apply(variables, images, train=True, rngs=rngs, mutable=["batch_stats"])
+    """Logits under dropout and batch statistics, and the new running `batch_stats`.
+
+    Under `axis_name` the images are this device's share of a batch, which gets what it would get in the whole.
+    """
+    rngs, network = {"dropout": dropout_key}, Network(config, axis_name)
+    out, changed = network.apply(variables, images, train=True, rngs=rngs, mutable=["batch_stats"])
     return cast(Logits, out), cast(Variables, changed.get("batch_stats", {}))
 
 
@@ -139,6 +143,7 @@ class Network(nn.Module):
     """Stages of convolutions, then a head; the first line takes raw grey levels, so that all callers agree."""
 
     config: ModelConfig
+    axis_name: str | None = None
 
     def setup(self) -> None:
         config = self.config
@@ -149,11 +154,12 @@ class Network(nn.Module):
             for layer, width in enumerate(widths)
         ]
         if config.batch_norm:
-            self.norms = [nn.BatchNorm(momentum=0.9, name=f"norm_{layer}") for layer in range(len(widths))]
+            norm = partial(nn.BatchNorm, momentum=0.9, axis_name=self.axis_name)
+            self.norms = [norm(name=f"norm_{layer}") for layer in range(len(widths))]
         if config.hidden:
             self.hidden = nn.Dense(config.hidden, name="hidden")
         self.output = nn.Dense(config.classes, name="output")
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout, self.axis_name)
 
     def __call__(self, images: Images, train: bool) -> Logits:
         return self.logits_from(normalise(images), 0, train)
@@ -217,3 +223,17 @@ class Convolution(nn.Module):
         if not self.use_bias:
             return x
         return x + self.param("bias", nn.initializers.zeros, (self.width,))[None, None, None]
+
+
+class Dropout(nn.Module):
+    """Flax's, which draws for the whole batch where it sees a share of it."""
+
+    rate: float
+    axis_name: str | None
+
+    def __call__(self, x: Embedding, deterministic: bool) -> Embedding:
+        if self.rate == 0 or deterministic:
+            return x
+        shares, mine = (lax.axis_size(self.axis_name), lax.axis_index(self.axis_name)) if self.axis_name else (1, 0)
+        drawn = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, (shares, *x.shape))
+        return jnp.where(drawn[mine], x / (1 - self.rate), 0)

@@ -125,20 +125,35 @@ def loss(config: TrainingConfig, logits: Logits, labels: Labels) -> Float[Array,
 
 
 def step(
-    config: Config, total_steps: int, state: TrainState, images: UInt8[Array, "batch 28 28"], labels: Labels
+    config: Config,
+    total_steps: int,
+    state: TrainState,
+    images: UInt8[Array, "batch 28 28"],
+    labels: Labels,
+    devices: Any = None,
 ) -> tuple[TrainState, StepResult]:
-    """One change of the weights by one batch. Pure; jit it or scan over it."""
+    """One change of the weights by one batch, which the `devices` of a mesh share. Pure; jit it or scan over it."""
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
     augment_key, dropout_key = jax.random.split(key)
     changed = augment(config.augment, images, augment_key)
 
-    def batch_loss(params: Any) -> tuple[Array, tuple[Variables, Array]]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        out, batch_stats = model.training_logits(config.model, variables, changed, dropout_key)
-        accuracy = (out.argmax(-1) == labels).sum() / jnp.maximum((labels >= 0).sum(), 1)
-        return loss(config.training, out, labels), (batch_stats, accuracy)
+    def means(variables: Variables, batch: tuple[Array, Labels], axis_name: str | None) -> Any:
+        images, labels = batch
 
-    (value, (batch_stats, accuracy)), gradients = jax.value_and_grad(batch_loss, has_aux=True)(state.params)
+        def batch_loss(params: Any) -> tuple[Array, Any]:
+            out, batch_stats = model.training_logits(
+                config.model, variables | {"params": params}, images, dropout_key, axis_name
+            )
+            right, known = (out.argmax(-1) == labels).mean(), (labels >= 0).mean()
+            return loss(config.training, out, labels), (batch_stats, right, known)
+
+        graded = jax.value_and_grad(batch_loss, has_aux=True)
+        (value, (batch_stats, right, known)), gradients = graded(variables["params"])
+        return gradients, batch_stats, value, right, known
+
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    gradients, batch_stats, value, right, known = mesh.averaged(means, devices)(variables, (changed, labels))
+    accuracy = right / jnp.maximum(known, 1 / len(labels))
     updates, opt_state = optimizer(config.training, total_steps).update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     average = state.average
@@ -150,22 +165,32 @@ def step(
     return TrainState(state.step + 1, state.seed, params, batch_stats, opt_state, average), StepResult(value, accuracy)
 
 
-@partial(jax.jit, static_argnames=("config", "total_steps"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("config", "total_steps", "devices"), donate_argnames="state")
 def train_step(
-    config: Config, total_steps: int, state: TrainState, dataset: Dataset, indices: Int32[Array, " batch"]
+    config: Config,
+    total_steps: int,
+    state: TrainState,
+    dataset: Dataset,
+    indices: Int32[Array, " batch"],
+    devices: Any = None,
 ) -> tuple[TrainState, StepResult]:
     """`step` on the given rows of a data set that lies on the device: the compiled unit on a CPU."""
-    return step(config, total_steps, state, dataset.images[indices], dataset.labels[indices])
+    return step(config, total_steps, state, dataset.images[indices], dataset.labels[indices], devices)
 
 
-@partial(jax.jit, static_argnames=("config", "total_steps"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("config", "total_steps", "devices"), donate_argnames="state")
 def train_steps(
-    config: Config, total_steps: int, state: TrainState, dataset: Dataset, batches: Int32[Array, "steps batch"]
+    config: Config,
+    total_steps: int,
+    state: TrainState,
+    dataset: Dataset,
+    batches: Int32[Array, "steps batch"],
+    devices: Any = None,
 ) -> tuple[TrainState, StepResult]:
     """Many steps as one program, with the loss of each: the compiled unit on an accelerator, an epoch at a time."""
 
     def body(state: TrainState, indices: Array) -> tuple[TrainState, StepResult]:
-        return step(config, total_steps, state, dataset.images[indices], dataset.labels[indices])
+        return step(config, total_steps, state, dataset.images[indices], dataset.labels[indices], devices)
 
     return lax.scan(body, state, batches)
 

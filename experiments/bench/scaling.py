@@ -33,7 +33,7 @@ def rate(source: str, batch_size: int) -> float:
     def stretch() -> None:
         nonlocal state
         for number, indices in enumerate(batches):
-            state, result = train.train_step(config, steps, state, on_devices, mesh.divide(indices, devices))
+            state, result = train.train_step(config, steps, state, on_devices, mesh.divide(indices, devices), devices)
             if number % 8 == 0:
                 result.loss.block_until_ready()
         jax.block_until_ready(state)
