@@ -1,5 +1,6 @@
 """Several processes, on one host or many, as one training: joining, agreeing, and a plain line when one is lost."""
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -83,6 +84,10 @@ def join(coordinator: str, process_id: int | None, num_processes: int | None, ti
     # Gloo tells its connections on stdout, which is for answers: they get a descriptor of their own.
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    with contextlib.suppress(AttributeError, OSError):
+        # Gloo's thread spins while a sender holds its lock: were it run at once where the sender was, both would stand
+        # still for a slice of time. As batch work, what is woken waits for its turn.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         jax.distributed.initialize(
             coordinator or None,

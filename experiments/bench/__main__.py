@@ -222,7 +222,6 @@ class Bench:
             listening.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{listening.getsockname()[1]}"
         command = [*self._trainer(batch), "--coordinator", address, "--processes", "2"]
-        # Bound to a core each they would stand still whenever Gloo's thread, which polls, holds that core.
         second = [*command, "--process", "1"]
         with subprocess.Popen(second, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
             return self._run(command, {}, 2, {})
