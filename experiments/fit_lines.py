@@ -99,14 +99,15 @@ def main() -> None:
     args = parser.parse_args()
     mesh.prepare(training=False)
     import digitjax
-    from digitjax.lines import _candidates, _lines, _look
+    from digitjax import layout
+    from digitjax.lines import _candidates
     from digitjax.pixels import read_picture
     from experiments.pictures import GROUPS, sample
 
     predictor, rows, left_out = digitjax.load(args.model), [], 0
     for family in GROUPS["strings"]:
         for picture, label in sample(family, args.each, args.seed):
-            found, lines = _lines(_look(read_picture(picture)).found)
+            found, lines = layout.lines(layout.look(read_picture(picture)).found)
             texts = str(label).split("\n")
             if len(lines) != len(texts):
                 left_out += 1

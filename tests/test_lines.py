@@ -14,7 +14,8 @@ from test_canonical import TURNS, encoded
 
 import digitjax
 from digitjax.data import Dataset, Splits
-from digitjax.lines import MOST_COMPONENTS, MOST_PIECES, Digit, Reading, marked, read
+from digitjax.layout import MOST_COMPONENTS
+from digitjax.lines import MOST_PIECES, Digit, Reading, marked, read
 from digitjax.pixels import PictureError
 from digitjax.predict import Predictor
 
