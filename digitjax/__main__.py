@@ -1,23 +1,19 @@
 """The command line: the only file that prints. Answers go to stdout, progress and errors to stderr."""
 
 import contextlib
-import dataclasses
-import io
 import json
 import logging
 import os
-import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from digitjax import hosts, mesh
-from digitjax.config import NETWORKS, RECIPES, Config, named
+from digitjax import hosts, mesh, options
+from digitjax.config import NETWORKS, Config, named
 from digitjax.errors import DigitjaxError, UsageError
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -25,152 +21,7 @@ SHOWN = 40
 """Pictures on a sheet of `predict --show`: the first ones."""
 
 
-@dataclass(frozen=True)
-class Common:
-    json: bool = False
-    """Print one JSON document on stdout and nothing else."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Train(Common):
-    """Train a network; run again to resume. Every field of the config is an option; --recipe and --network set many."""
-
-    run_dir: Path = Path("outputs")
-    """Folder of the run."""
-    fresh: bool = False
-    """Start over, whatever the folder holds of an earlier run."""
-    distributed: bool = False
-    """Train together with other processes, each started with this command; Slurm, MPI and Kubernetes say who is who."""
-    coordinator: str = ""
-    """HOST:PORT of process 0, where nobody else says it."""
-    process_id: int | None = None
-    """The number of this process, from 0; process 0 alone writes the run folder."""
-    num_processes: int | None = None
-    """How many processes take part."""
-    join_timeout: int = 120
-    """Seconds in which all processes must be there."""
-    config: Config = field(default_factory=Config)
-
-
-@dataclass(frozen=True)
-class Evaluate(Common):
-    """Score a trained model on its test part, or on other data."""
-
-    model: str = ""
-    """A run folder, a model file, or pretrained; the run in outputs if not given, or else pretrained."""
-    data: str = ""
-    """Data to score, as for train; the test part of the data that the run was trained on if not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predict(Common):
-    """Read the digit in each picture; a folder or a pattern such as 'scans/*.png' stands for its pictures."""
-
-    files: tuple[str, ...]
-    """Pictures, folders of pictures, or patterns; with --out also .npz, IDX and Parquet files, or folders of them."""
-    model: str = "pretrained"
-    """A run folder, a model file, or pretrained."""
-    csv: Path | None = None
-    """Write the answers to this new file."""
-    show: Path | None = None
-    """Write a sheet to this new PNG: each picture, what the network saw of it, and the ten probabilities."""
-    out: Path | None = None
-    """Write the answers into this folder, part by part, for any number of pictures; run again to go on."""
-    format: Literal["jsonl", "parquet"] = "jsonl"
-    """Of the parts in --out."""
-    engine: Literal["local", "ray"] = "local"
-    """Where --out is worked on: here, or by Ray Data on a cluster."""
-    address: str = ""
-    """HOST:PORT of the Ray cluster; one of this machine alone if not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Read(Common):
-    """Read all digits of each picture: a phone number, a postal code, an amount, one line or several."""
-
-    files: tuple[str, ...]
-    """Pictures, folders of pictures, or patterns."""
-    model: str = "pretrained"
-    """A run folder, a model file, or pretrained."""
-    mark_unsure: bool = False
-    """Write a question mark for a digit that the model is not sure of."""
-    csv: Path | None = None
-    """Write the texts to this new file."""
-    show: Path | None = None
-    """Write a sheet to this new PNG: each picture, with a box around each digit and what it was read as."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explain(Common):
-    """Show where the network looks: a sheet a picture, with what the network saw and a heat map for each method."""
-
-    files: tuple[str, ...]
-    """Pictures, folders of pictures, or patterns."""
-    out: Path = Path("explanations")
-    """The folder for the sheets; it may be new."""
-    model: str = "pretrained"
-    """A run folder, a model file, or pretrained."""
-    method: tuple[str, ...] = ()
-    """gradcam, gradcam_plus_plus, hirescam, integrated_gradients, smoothgrad, saliency, occlusion; all if not given."""
-    digit: int | None = None
-    """The digit to explain; the predicted one if not given."""
-    layer: int = -1
-    """The convolution that the first three look at, from 0, or from the end; its feature maps are drawn too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report(Common):
-    """Write what a finished run is worth into its folder: report.html, a page in itself, and model_card.md."""
-
-    run: Path
-    """The run's folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compare(Common):
-    """Tell whether one of two models reads the same digits better, or whether that is chance."""
-
-    first: str
-    """A run folder, a model file, or pretrained."""
-    second: str
-    """Another."""
-    data: str = ""
-    """Data whose test part to compare on, as for train; those of the first model if not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export(Common):
-    """Write a model for another runtime; what is exported as stablehlo can be given as --model."""
-
-    format: Literal["stablehlo", "safetensors", "h5", "keras", "onnx"] = "stablehlo"
-    """What to write; all but stablehlo need pip install 'digitjax[export]'."""
-    out: Path | None = None
-    """The new file; model.FORMAT if not given."""
-    model: str = "pretrained"
-    """A run folder, a model file, or pretrained."""
-
-
-@dataclass(frozen=True)
-class Summary(Common):
-    """Layers, shapes, parameters and FLOPs of a network."""
-
-    network: str = "default"
-    """Its name."""
-
-
-@dataclass(frozen=True)
-class Data(Common):
-    """Which data are here, where, and how to get the others."""
-
-
-@dataclass(frozen=True)
-class Doctor(Common):
-    """Devices, versions, and what to install for a GPU."""
-
-
-def run_train(args: Train) -> int:
+def run_train(args: options.Train) -> int:
     from digitjax import artifact, checkpoint, config, data, fit, report
 
     settings, run, first = args.config, args.run_dir, True
@@ -218,7 +69,7 @@ def _result(figures: Mapping[str, Any], run: Path) -> str:
     )
 
 
-def run_evaluate(args: Evaluate) -> int:
+def run_evaluate(args: options.Evaluate) -> int:
     from digitjax import artifact, data, report
 
     found = artifact.read(args.model or ("outputs" if (Path("outputs") / artifact.MODEL).exists() else "pretrained"))
@@ -237,7 +88,7 @@ def run_evaluate(args: Evaluate) -> int:
     return _answer(args, figures, report.as_text(figures))
 
 
-def run_predict(args: Predict) -> int:
+def run_predict(args: options.Predict) -> int:
     from digitjax import files, predict
 
     if args.out:
@@ -270,7 +121,7 @@ def run_predict(args: Predict) -> int:
     return DONE if len(lines) == len(answers) else FAILED
 
 
-def _predict_in_parts(args: Predict, out: Path) -> int:
+def _predict_in_parts(args: options.Predict, out: Path) -> int:
     from digitjax import artifact, bulk, predict, streams
 
     if args.csv or args.show:
@@ -296,7 +147,7 @@ def _predict_in_parts(args: Predict, out: Path) -> int:
     return FAILED if document["bad"] else DONE
 
 
-def run_read(args: Read) -> int:
+def run_read(args: options.Read) -> int:
     from digitjax import files, predict
 
     _require_new(args.csv, args.show)
@@ -320,7 +171,7 @@ def run_read(args: Read) -> int:
     return FAILED if any("error" in document for document in documents) else DONE
 
 
-def run_explain(args: Explain) -> int:
+def run_explain(args: options.Explain) -> int:
     from digitjax import explain, files, predict, review
 
     predictor = predict.load(args.model)
@@ -343,7 +194,7 @@ def run_explain(args: Explain) -> int:
     return FAILED if failed else DONE
 
 
-def run_report(args: Report) -> int:
+def run_report(args: options.Report) -> int:
     from digitjax import checkpoint, page, review
 
     found = review.review(args.run)
@@ -352,7 +203,7 @@ def run_report(args: Report) -> int:
     return _answer(args, found.figures, f"{args.run / 'report.html'}\n{args.run / 'model_card.md'}")
 
 
-def run_compare(args: Compare) -> int:
+def run_compare(args: options.Compare) -> int:
     from digitjax import artifact, data, page, review
 
     first, second = artifact.read(args.first), artifact.read(args.second)
@@ -371,7 +222,7 @@ def _require_new(*outputs: Path | None) -> None:
             raise UsageError(f"{file} is there already: name a new file, or remove it")
 
 
-def run_export(args: Export) -> int:
+def run_export(args: options.Export) -> int:
     from digitjax import artifact, export
 
     out = args.out or Path(f"model.{args.format}")
@@ -382,7 +233,7 @@ def run_export(args: Export) -> int:
     return _answer(args, document, f"{out}: {found.name} as {args.format}, {document['bytes']:,} bytes")
 
 
-def run_summary(args: Summary) -> int:
+def run_summary(args: options.Summary) -> int:
     from digitjax import model
 
     layers = model.summary(named("network", args.network, NETWORKS))
@@ -396,7 +247,7 @@ def run_summary(args: Summary) -> int:
     return _answer(args, document, "\n".join(lines))
 
 
-def run_data(args: Data) -> int:
+def run_data(args: options.Data) -> int:
     from digitjax import data
 
     rows = [row._asdict() for row in data.inventory()]
@@ -404,7 +255,7 @@ def run_data(args: Data) -> int:
     return _answer(args, {"data": rows}, "\n".join(lines))
 
 
-def run_doctor(args: Doctor) -> int:
+def run_doctor(args: options.Doctor) -> int:
     found = mesh.describe()
     lines = [f"{name:<22}{value}" for name, value in found["versions"].items()]
     lines += [f"{'device':<22}{device}" for device in found["devices"]]
@@ -412,18 +263,18 @@ def run_doctor(args: Doctor) -> int:
     return _answer(args, found, "\n".join([*lines, found["advice"]]))
 
 
-COMMANDS: Mapping[str, tuple[type[Common], Callable[[Any], int]]] = {
-    "train": (Train, run_train),
-    "evaluate": (Evaluate, run_evaluate),
-    "predict": (Predict, run_predict),
-    "read": (Read, run_read),
-    "explain": (Explain, run_explain),
-    "report": (Report, run_report),
-    "compare": (Compare, run_compare),
-    "export": (Export, run_export),
-    "summary": (Summary, run_summary),
-    "data": (Data, run_data),
-    "doctor": (Doctor, run_doctor),
+COMMANDS: Mapping[str, tuple[type[options.Common], Callable[[Any], int]]] = {
+    "train": (options.Train, run_train),
+    "evaluate": (options.Evaluate, run_evaluate),
+    "predict": (options.Predict, run_predict),
+    "read": (options.Read, run_read),
+    "explain": (options.Explain, run_explain),
+    "report": (options.Report, run_report),
+    "compare": (options.Compare, run_compare),
+    "export": (options.Export, run_export),
+    "summary": (options.Summary, run_summary),
+    "data": (options.Data, run_data),
+    "doctor": (options.Doctor, run_doctor),
 }
 
 
@@ -435,13 +286,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_overview())
             return DONE if words else MISUSED
         kind, run = named("command", words[0], COMMANDS)
-        args = _parse(kind, words[0], words[1:])
-        if kind is Train and args.distributed and not hosts.is_watched():
+        args = options.parse(kind, words[0], words[1:])
+        if kind is options.Train and args.distributed and not hosts.is_watched():
             return hosts.watch(words, args.coordinator, args.join_timeout, _tell)
         if not args.debug:
             # Orbax logs a traceback of each error that it also raises.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
-        if told := mesh.prepare(training=kind is Train):
+        if told := mesh.prepare(training=kind is options.Train):
             _tell(told)
         return run(args)
     except (Exception, KeyboardInterrupt) as error:
@@ -480,54 +331,6 @@ def _overview() -> str:
     return "\n".join(
         ["usage: digitjax COMMAND [OPTIONS]", "", *lines, "", "digitjax COMMAND --help lists its options."]
     )
-
-
-def _parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
-    import tyro
-
-    defaults: dict[str, Any] = {}
-    if kind is Train:
-        start, network = _value_of("--from", words) or "", _value_of("--network", words)
-        recipe = _value_of("--recipe", words) or ("finetune" if start else Config.recipe)
-        config = dataclasses.replace(named("recipe", recipe, RECIPES), initial=start)
-        if start:
-            from digitjax import artifact
-
-            config = dataclasses.replace(config, model=artifact.read(start).config)
-            words = [re.sub("^--from(?==|$)", "--initial", word) for word in words]
-        if network is not None:
-            config = dataclasses.replace(config, model=named("network", network, NETWORKS))
-        defaults = {"default": Train(config=config)}
-    told = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(told):
-            return tyro.cli(
-                kind,
-                prog=f"digitjax {command}",
-                args=words,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
-                **defaults,
-            )
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise UsageError(_one_line(told.getvalue())) from end
-
-
-def _value_of(option: str, words: Sequence[str]) -> str | None:
-    for position, word in enumerate(words):
-        if word == option and position + 1 < len(words):
-            return words[position + 1]
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return None
-
-
-def _one_line(box: str) -> str:
-    """The substance of one of tyro's boxes."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    text = " ".join(line for line in lines if line)
-    return re.sub(r"\s+", " ", re.sub(r"For full helptext.*|Argument helptext:.*", "", text)).strip()
 
 
 @contextlib.contextmanager
@@ -574,7 +377,7 @@ def _epoch_line(row: Mapping[str, float | int], epochs: int) -> str:
     )
 
 
-def _answer(args: Common, document: Mapping[str, Any], text: str) -> int:
+def _answer(args: options.Common, document: Mapping[str, Any], text: str) -> int:
     print(json.dumps(document) if args.json else text)
     return DONE
 

@@ -15,7 +15,7 @@ SEAMS = {
     "orbax": {"checkpoint.py"},
     "tensorflow_datasets": {"prepare.py"},
     "matplotlib": {"plots.py"},
-    "tyro": {"__main__.py"},
+    "tyro": {"options.py"},
     "rich": {"__main__.py"},
     "litestar": set(),
 }
