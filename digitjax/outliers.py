@@ -64,9 +64,11 @@ def _glyph(draw: Draw, _: Dataset) -> np.ndarray:
 
 
 def _turned(draw: Draw, digits: Dataset) -> np.ndarray:
-    """A digit on its side, of those that are none there."""
-    which = draw.choice(np.flatnonzero(np.isin(digits.labels, (2, 3, 4, 5, 7))))
-    return np.rot90(digits.images[which], draw.choice([1, 3]))
+    """A digit on its side, of those that are none there; a collage where the data set has none of them."""
+    asymmetric = np.flatnonzero(np.isin(digits.labels, (2, 3, 4, 5, 7)))
+    if not len(asymmetric):
+        return _collage(draw, digits)
+    return np.rot90(digits.images[draw.choice(asymmetric)], draw.choice([1, 3]))
 
 
 def _collage(draw: Draw, digits: Dataset) -> np.ndarray:

@@ -86,7 +86,7 @@ def share_read(predictor: Predictor, digits: Dataset, draw, length: int = 5) -> 
         places = random.integers(0, len(digits.labels), length)
         return read(predictor, draw(digits.images[places], random)).text == text(digits, places)
 
-    return share(right)
+    return share(right, 100)
 
 
 @pytest.mark.parametrize("height", [20, 48, 150])
@@ -130,7 +130,8 @@ def test_numbers_below_each_other_read_line_by_line(predictor, digits):
 @pytest.mark.parametrize("lean", [-9, -4, 0, 5, 9])
 def test_the_order_follows_the_layout(predictor, digits, lean):
     """Six digits in two rows, which may climb or fall."""
-    order = np.random.default_rng(9 + lean).permutation(6)
+    narrow = [place for place, image in enumerate(digits.images) if strokes(image).shape[1] <= 50]
+    order = np.random.default_rng(9 + lean).permutation(narrow[:6])
     cells = [cv2.copyMakeBorder(strokes(digits.images[place]), 20, 20, 10, 10, cv2.BORDER_CONSTANT) for place in order]
     rows = page(
         stacked(

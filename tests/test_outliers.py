@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,12 @@ def test_a_seed_gives_its_non_digits_and_nearly_no_two_are_alike(few):
     np.testing.assert_array_equal(first, again)
     assert (first != other).any((1, 2)).mean() > 0.95
     assert len(np.unique(first, axis=0)) > 0.95 * len(first)
+
+
+@pytest.mark.parametrize("label", range(10))
+def test_digits_of_one_class_are_enough_to_make_non_digits(few, label):
+    own = few.train.take(np.flatnonzero(few.train.labels == label))
+    assert len(outliers.joined(own, 1.0, seed=0).labels) == 2 * len(own.labels)
 
 
 def test_no_share_is_the_data_set_itself(few):
