@@ -80,7 +80,8 @@ def learn(
     chosen = temperature(scores, labels)
     open_to_all = (chosen, whitening, means @ whitening, [0, 1, np.inf, np.inf], 0)
     trust = Trust(*(np.asarray(part, np.float32) for part in open_to_all))
-    ink, far, strange = (np.asarray(part) for part in (_ink(images), distance(trust, embedding), energy(logits)))
+    ink, strange = np.asarray(_ink(images)), np.asarray(energy(logits))
+    far = _distance_of_unseen(rows @ whitening, means @ whitening, labels)
     limits = (
         ink.min() / 2,
         min(1.0, ink.max() * 1.5),
@@ -106,9 +107,33 @@ def temperature(logits: Float[np.ndarray, "batch classes"], labels: Int32[np.nda
     return float(np.exp(found.x))
 
 
+def _distance_of_unseen(
+    rows: Float[np.ndarray, "batch width"],
+    centres: Float[np.ndarray, "classes width"],
+    labels: Int32[np.ndarray, " batch"],
+) -> Float[np.ndarray, " batch"]:
+    """How far each whitened row would be if centres and whitening had been learnt from all others.
+
+    A row draws its centre and its covariance to itself, the more the fewer they are: without that all new digits would
+    be far. Removing one is an update of rank one (Sherman and Morrison 1950).
+    """
+    count = np.bincount(labels, minlength=len(centres))[labels]
+    growth = count / np.maximum(count - 1, 0.5)
+    own = rows - centres[labels]
+    share = growth / len(rows)
+    pull = share / np.maximum(1 - share * (own**2).sum(1), 1e-9)
+    apart = rows[:, None] - centres
+    apart[np.arange(len(rows)), labels] *= growth[:, None]
+    squares = (apart**2).sum(2) + pull[:, None] * np.einsum("bcw,bw->bc", apart, own) ** 2
+    return np.sqrt(squares.min(1))
+
+
 def _cut(values: np.ndarray, share: float) -> float:
-    """The limit that `share` of the values lie above."""
-    return float(np.quantile(values, 1 - share, method="higher")) if share > 0 else float(values.max())
+    """The limit that `share` of such values lie above, for few of them extrapolated by an exponential tail."""
+    if share <= 0:
+        return float(values.max())
+    beyond = max(0.0, -np.log(share * len(values)))
+    return float(np.quantile(values, 1 - share, method="higher") + beyond * values.std())
 
 
 def _ink(images: Images) -> Float[Array, " batch"]:

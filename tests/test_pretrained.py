@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import digitjax
-from digitjax import artifact, data, metrics, report, train
+from digitjax import artifact, data, metrics, report, train, trust
 from digitjax.__main__ import main
 from digitjax.canonical import canonical
 
@@ -80,6 +80,7 @@ def test_fine_tuning_starts_from_its_weights_and_learns_a_new_hand(own_digits, t
         for model in (artifact.read(), tuned)
     )
     assert after >= before + 0.1
+    assert np.mean(digitjax.load(str(run)).judge(mine.test.images).verdicts == trust.VERDICTS.index("not_a_digit")) < 0.15
     assert json.loads((run / "config.json").read_text())["recipe"] == "finetune"
     capsys.readouterr()
     assert main(command) == 0

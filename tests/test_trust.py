@@ -64,6 +64,32 @@ def test_the_limits_refuse_their_share_of_fresh_digits(refusal):
     assert np.mean(np.asarray(verdicts) > 0) == pytest.approx(refusal, abs=0.1 * refusal + 0.002)
 
 
+def taught_by(rows: np.ndarray, labels: np.ndarray) -> trust.Trust:
+    logits = 5 * np.eye(10, dtype=np.float32)[labels]
+    return trust.learn(images(0, len(rows)), logits, rows, labels)
+
+
+@pytest.mark.parametrize("count", [40, 100, 400])
+def test_few_digits_set_limits_that_fresh_ones_keep(count):
+    """In a space so wide that each digit would be near a centre and a covariance of its own making."""
+    draw, (_, labels) = np.random.default_rng(0), sharpened(0, 1.0, count + 1000)
+    rows = (draw.normal(0, 3, (10, 64))[labels] + draw.normal(0, 1, (count + 1000, 64))).astype(np.float32)
+    taught = taught_by(rows[:count], labels[:count])
+    logits = 5 * np.eye(10, dtype=np.float32)[labels[count:]]
+    _, verdicts = trust.judge(taught, images(1, 1000), logits, rows[count:])
+    assert np.mean(np.asarray(verdicts) > 0) < 0.03
+
+
+def test_the_limit_of_distance_is_that_of_digits_which_the_others_have_not_seen():
+    draw, (_, labels) = np.random.default_rng(1), sharpened(1, 1.0, 160)
+    rows = (draw.normal(0, 2, (10, 24))[labels] + draw.normal(0, 1, (160, 24))).astype(np.float32)
+    others = [np.arange(160) != row for row in range(160)]
+    far = [float(trust.distance(taught_by(rows[rest], labels[rest]), rows[~rest])[0]) for rest in others]
+    share = 160 * trust.REFUSAL * trust.SHARES[1]
+    expected = max(far) + np.std(far) * np.log(1 / share)
+    assert taught_by(rows, labels).limits[3] == pytest.approx(expected, rel=0.03)
+
+
 @given(SEEDS, st.floats(-50, 50))
 def test_energy_is_low_where_a_class_stands_out_and_does_not_see_a_common_shift(seed, shift):
     logits = np.random.default_rng(seed).normal(0, 1, (20, 10)).astype(np.float32)
