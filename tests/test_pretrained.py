@@ -80,7 +80,9 @@ def test_fine_tuning_starts_from_its_weights_and_learns_a_new_hand(own_digits, t
         for model in (artifact.read(), tuned)
     )
     assert after >= before + 0.1
-    assert np.mean(digitjax.load(str(run)).judge(mine.test.images).verdicts == trust.VERDICTS.index("not_a_digit")) < 0.15
+    assert (
+        np.mean(digitjax.load(str(run)).judge(mine.test.images).verdicts == trust.VERDICTS.index("not_a_digit")) < 0.15
+    )
     assert json.loads((run / "config.json").read_text())["recipe"] == "finetune"
     capsys.readouterr()
     assert main(command) == 0
