@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import stats
 
 from digitjax.canonical import canonical
 from digitjax.pixels import PictureError
@@ -95,8 +96,10 @@ def test_the_light_does_not_matter(digits, which, darker):
 
 @pytest.mark.parametrize("zoom", [3, 4, 9, 20])
 def test_the_size_of_the_page_hardly_matters(digits, zoom):
-    sizes = [[canonical(page(digit, z, 40 * z, 6 * z, 6 * z)) for z in (zoom, 6)] for digit in digits[:100]]
-    assert np.quantile([difference_but_for_place(*both) for both in sizes], 0.9) < 30
+    """Nine digits in ten change by less than 30, as far as a sample can tell, which is MNIST's or mnist5k's."""
+    sizes = [[canonical(page(digit, z, 40 * z, 6 * z, 6 * z)) for z in (zoom, 6)] for digit in digits[:200]]
+    little = sum(difference_but_for_place(*both) < 30 for both in sizes)
+    assert stats.binomtest(little, 200, 0.9, "less").pvalue > 0.05
 
 
 @given(st.integers(0, 299))
