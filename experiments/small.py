@@ -6,7 +6,7 @@ The design is chosen among a few on the validation digits, at a quarter of the e
 trained with every seed, and the test split read once a run. The goal is a mean of 99.4 %. Writes results/small.jsonl
 and .md.
 
-Answer, of three seeds: 99.54 ± 0.08 % of the test digits with 9,490 parameters. Deep and narrow is better than wide.
+Answer: 99.55 ± 0.06 % of the test digits with 9,490 parameters. Deep and narrow is better than wide.
 """
 
 from dataclasses import replace
