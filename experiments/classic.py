@@ -5,8 +5,8 @@
 Such projects claim above 95 %, above 98 %, or about 98.5 % of the test digits. Here each is trained on 55,000 digits,
 its epoch is chosen on 5,000 others, and the test split is read once a run. Writes results/classic.jsonl and .md.
 
-Answer: 99.01, 99.18, 99.26, 99.17 and 99.23 % of the test digits in the mean, in the order below, with deviations of 0.1
-to 0.2: each reaches more than such projects claim, and none what `default` reads.
+Answer: 99.01, 99.18, 99.26, 99.17 and 99.23 % of the test digits in the mean, in the order below, with deviations of
+0.1 to 0.2: each reaches more than such projects claim, and none what `default` reads.
 """
 
 from dataclasses import replace
