@@ -23,7 +23,7 @@ WIDEST, WIDEST_GAP = 1.6, 0.35  # of a digit, and of the room between its stroke
 FLAT = 0.35  # of a line's height
 
 # Fitted by maximum likelihood of what generated numbers say (experiments.fit_lines): a candidate's log odds by
-# `_terms`, and a piece's of being dropped by `_drop_terms`.
+# `digit_terms`, and a piece's of being dropped by `drop_terms`.
 DIGIT = np.array([-0.44, -3.5, -3.62, -3.29, -3.17, -6.87, 2.67, -4.72, 1.81, -3.49])
 DROP = np.array([0.31, -5.03, -3.72, 3.06])
 
@@ -72,7 +72,7 @@ def read(predictor: Predictor, source: Any) -> Reading:
     picture, size = read_sized(source)
     look = layout.look(picture)
     found, lines = layout.lines(look.found)
-    candidates = [_candidates(found, line) for line in lines]
+    candidates = [candidates_of(found, line) for line in lines]
     if not lines:
         return Reading("", [])
     judged = predictor.judge(np.stack([one.form for line in candidates for one in line]))
@@ -111,7 +111,7 @@ def _place(box: list[int], look: Look, picture: Pixels, size: tuple[int, int]) -
     return [int(value) for value in (*start, *(stop - start))]
 
 
-def _candidates(found: Ink, line: Line) -> list[Candidate]:
+def candidates_of(found: Ink, line: Line) -> list[Candidate]:
     """Neighbouring pieces that may be one digit, and what the network would see of it."""
     candidates = []
     for first in range(len(line.boxes)):
@@ -142,11 +142,11 @@ def _sizes(line: Line, box: np.ndarray) -> tuple[float, float, float]:
 
 def _best(line: Line, candidates: list[Candidate], judged: Judged) -> list[int]:
     """The candidates, from left to right, into which the line most probably falls."""
-    chances = np.log(judged.probabilities.max(1) + 1e-6) + _terms(candidates, judged) @ DIGIT
+    chances = np.log(judged.probabilities.max(1) + 1e-6) + digit_terms(candidates, judged) @ DIGIT
     # Nothing that was cut is dropped, but a flat end: of a line that digits stand on.
     alone = np.bincount(line.components)[line.components] == 1
     flat = line.boxes[:, 3] - line.boxes[:, 1] < FLAT * line.height
-    dropped = np.where(alone | flat, _drop_terms(line) @ DROP, -np.inf)
+    dropped = np.where(alone | flat, drop_terms(line) @ DROP, -np.inf)
     best, came = np.full(len(line.boxes) + 1, -np.inf), np.full(len(line.boxes) + 1, -1)
     best[0] = 0
     ending: list[list[int]] = [[] for _ in best]
@@ -165,7 +165,7 @@ def _best(line: Line, candidates: list[Candidate], judged: Judged) -> list[int]:
     return chosen[::-1]
 
 
-def _terms(candidates: list[Candidate], judged: Judged) -> Float[np.ndarray, "n terms"]:
+def digit_terms(candidates: list[Candidate], judged: Judged) -> Float[np.ndarray, "n terms"]:
     """What speaks against a candidate, beside the probability of its digit."""
     sizes = np.array([candidate[4:] for candidate in candidates])
     width, height, below, gap, cut = sizes.T
@@ -177,7 +177,7 @@ def _terms(candidates: list[Candidate], judged: Judged) -> Float[np.ndarray, "n 
     return np.stack([np.ones(len(cut)), *np.maximum(excess, 0), gap, np.sqrt(cut), cut, foreign], axis=1)
 
 
-def _drop_terms(line: Line) -> Float[np.ndarray, "n terms"]:
+def drop_terms(line: Line) -> Float[np.ndarray, "n terms"]:
     """What speaks for or against a piece's being a comma, a dash or a speck."""
     width, height, below = np.array([_sizes(line, box) for box in line.boxes]).T
     return np.stack([np.ones(len(width)), width, height, np.maximum(below - 0.1, 0)], axis=1)

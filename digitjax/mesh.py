@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_AXIS = "data"
+"""Of a mesh: along it its devices share a batch."""
 # Flags by the jaxlib versions they were measured on: one that a jaxlib does not know aborts the process.
 _XLA_FLAGS = {"0.10.": "--xla_cpu_experimental_ynn_fusion_type=dot"}
 
@@ -75,7 +77,7 @@ def data_parallel(local: bool = False) -> Any:
 
     devices = jax.local_devices() if local else jax.devices()
     automatic = (jax.sharding.AxisType.Auto,)
-    return jax.make_mesh((len(devices),), ("data",), automatic, devices=devices) if len(devices) > 1 else None
+    return jax.make_mesh((len(devices),), (_AXIS,), automatic, devices=devices) if len(devices) > 1 else None
 
 
 def replicate(tree: Any, devices: Any = None) -> Any:
@@ -89,7 +91,7 @@ def divide(tree: Any, devices: Any = None, axis: int = -1) -> Any:
     """The tree with each array divided along an axis among a mesh's devices; a process lays out its own share."""
 
     def axes(array: Any) -> tuple[str | None, ...]:
-        return tuple("data" if place == axis % array.ndim else None for place in range(array.ndim))
+        return tuple(_AXIS if place == axis % array.ndim else None for place in range(array.ndim))
 
     return tree if devices is None else _laid(tree, devices, axes)
 
@@ -108,10 +110,10 @@ def averaged(means: Callable[..., Any], devices: Any = None) -> Callable[..., An
     from jax.sharding import PartitionSpec
 
     def share(whole: Any, divided: Any) -> Any:
-        flat, unravel = ravel_pytree(means(whole, divided, "data"))
-        return unravel(lax.pmean(flat, "data"))
+        flat, unravel = ravel_pytree(means(whole, divided, _AXIS))
+        return unravel(lax.pmean(flat, _AXIS))
 
-    places = (PartitionSpec(), PartitionSpec("data"))
+    places = (PartitionSpec(), PartitionSpec(_AXIS))
     return jax.shard_map(share, mesh=devices, in_specs=places, out_specs=PartitionSpec(), check_vma=False)
 
 

@@ -137,22 +137,9 @@ def step(
     augment_key, dropout_key = jax.random.split(key)
     changed = augment(config.augment, images, augment_key)
 
-    def means(variables: Variables, batch: tuple[Array, Labels], axis_name: str | None) -> Any:
-        images, labels = batch
-
-        def batch_loss(params: Any) -> tuple[Array, Any]:
-            out, batch_stats = model.training_logits(
-                config.model, variables | {"params": params}, images, dropout_key, axis_name
-            )
-            right, known = (out.argmax(-1) == labels).mean(), (labels >= 0).mean()
-            return loss(config.training, out, labels), (batch_stats, right, known)
-
-        graded = jax.value_and_grad(batch_loss, has_aux=True)
-        (value, (batch_stats, right, known)), gradients = graded(variables["params"])
-        return gradients, batch_stats, value, right, known
-
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    gradients, batch_stats, value, right, known = mesh.averaged(means, devices)(variables, (changed, labels))
+    means = mesh.averaged(partial(_means, config, dropout_key), devices)
+    gradients, batch_stats, value, right, known = means(variables, (changed, labels))
     accuracy = right / jnp.maximum(known, 1 / len(labels))
     updates, opt_state = optimizer(config.training, total_steps).update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
@@ -163,6 +150,21 @@ def step(
         new = {"params": params, "batch_stats": batch_stats}
         average = jax.tree.map(lambda old, now: old + (1 - decay) * (now - old), state.average, new)
     return TrainState(state.step + 1, state.seed, params, batch_stats, opt_state, average), StepResult(value, accuracy)
+
+
+def _means(
+    config: Config, dropout_key: Array, variables: Variables, batch: tuple[Array, Labels], axis_name: str | None
+) -> tuple[Any, Variables, Array, Array, Array]:
+    """Gradients, new batch statistics, loss, share read rightly, share of known labels: all means over the rows."""
+    images, labels = batch
+
+    def batch_loss(params: Any) -> tuple[Array, Any]:
+        own = variables | {"params": params}
+        out, batch_stats = model.training_logits(config.model, own, images, dropout_key, axis_name)
+        return loss(config.training, out, labels), (batch_stats, (out.argmax(-1) == labels).mean())
+
+    (value, (batch_stats, right)), gradients = jax.value_and_grad(batch_loss, has_aux=True)(variables["params"])
+    return gradients, batch_stats, value, right, (labels >= 0).mean()
 
 
 @partial(jax.jit, static_argnames=("config", "total_steps", "devices"), donate_argnames="state")

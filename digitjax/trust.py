@@ -118,7 +118,7 @@ def _distance_of_unseen(
     be far. Removing one is an update of rank one (Sherman and Morrison 1950).
     """
     count = np.bincount(labels, minlength=len(centres))[labels]
-    growth = count / np.maximum(count - 1, 0.5)
+    growth = count / np.maximum(count - 1, 1)
     own = rows - centres[labels]
     share = growth / len(rows)
     pull = share / np.maximum(1 - share * (own**2).sum(1), 1e-9)

@@ -25,12 +25,12 @@ HOPELESS = -15.0  # lines that no weights could save (an unread digit, lost ink)
 
 def table(line: Any, candidates: list[Any], judged: Any, text: str) -> dict[str, np.ndarray] | None:
     """A line's terms in arrays of one size: by the place where a segment stops, and by its pieces."""
-    from digitjax.lines import FLAT, MOST_PIECES, _drop_terms, _terms
+    from digitjax.lines import FLAT, MOST_PIECES, digit_terms, drop_terms
 
     count = len(line.boxes)
     if count > PIECES or len(text) > DIGITS:
         return None
-    terms, dropped = _terms(candidates, judged), _drop_terms(line)
+    terms, dropped = digit_terms(candidates, judged), drop_terms(line)
     segment = np.zeros((PIECES, MOST_PIECES, terms.shape[1]), np.float32)
     chance = np.full((PIECES, MOST_PIECES, 10), NEVER, np.float32)
     for candidate, row, probabilities in zip(candidates, terms, judged.probabilities):
@@ -100,7 +100,7 @@ def main() -> None:
     mesh.prepare(training=False)
     import digitjax
     from digitjax import layout
-    from digitjax.lines import _candidates
+    from digitjax.lines import candidates_of
     from digitjax.pixels import read_picture
     from experiments.pictures import GROUPS, sample
 
@@ -113,7 +113,7 @@ def main() -> None:
                 left_out += 1
                 continue
             for line, text in zip(lines, texts):
-                candidates = _candidates(found, line)
+                candidates = candidates_of(found, line)
                 judged = predictor.judge(np.stack([candidate.form for candidate in candidates]))
                 rows.append(table(line, candidates, judged, text))
     print(f"{left_out} pictures whose lines were not found are left out")
