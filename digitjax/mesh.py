@@ -12,21 +12,21 @@ from typing import Any
 
 _AXIS = "data"
 """Of a mesh: along it its devices share a batch."""
-# Flags by the jaxlib versions they were measured on: one that a jaxlib does not know aborts the process.
-_XLA_FLAGS = {"0.10.": "--xla_cpu_experimental_ynn_fusion_type=dot"}
+# By the jaxlib versions they were measured on: a flag that a jaxlib does not know aborts the process. No YNNPACK: XLA's
+# own products are as fast in training and faster in prediction, and YNNPACK's of jaxlib 0.10 are wrong at some sizes.
+_XLA_FLAGS = dict.fromkeys(("0.10.", "0.12."), "--xla_cpu_experimental_ynn_fusion_type=")
 
 
 def prepare(training: bool = True) -> str:
     """Sets up JAX for an entry point, before JAX starts: XLA's flags, and a cache of compiled programs.
 
-    Returns a line for the user where there can be no cache, else ''. The environment's own settings win. What is good
-    for training costs a single prediction half its speed: `training=False` leaves it out, and lets each thread compute
-    what it asks for.
+    Returns a line for the user where there can be no cache, else ''. The environment's own settings win. With
+    `training=False` each thread computes what it asks for.
     """
-    version = metadata.version("jaxlib")
+    version, own = metadata.version("jaxlib"), os.environ.get("XLA_FLAGS", "")
     for tested, flags in _XLA_FLAGS.items():
-        if training and version.startswith(tested):
-            os.environ.setdefault("XLA_FLAGS", flags)
+        if version.startswith(tested) and flags not in own:
+            os.environ["XLA_FLAGS"] = f"{flags} {own}"  # of two equal flags XLA takes the last
     if not training:
         import jax
 

@@ -189,7 +189,7 @@ class Network(nn.Module):
         if self.config.head == "flatten":
             x = x.reshape(x.shape[0], -1)
         else:
-            x = x.max((1, 2)) if self.config.head == "max" else x.mean((1, 2))
+            x = ops.global_max(x) if self.config.head == "max" else x.mean((1, 2))
         return self._activate(self.hidden(x)) if self.config.hidden else x
 
     def _layer(self, x: Features, layer: int, pool: bool, train: bool) -> Features:

@@ -49,6 +49,29 @@ def conv_pool(x: Batch, kernel: Kernel, padding: str) -> Batch:
     return (_thin_conv_pool if x.shape[-1] == 1 else _wide_conv_pool)(x, kernel, padding)
 
 
+@jax.custom_vjp
+def global_max(x: Batch) -> Float[Array, "batch channels"]:
+    """The largest of each channel. Its gradient goes to one place.
+
+    JAX's own compares again, to numbers that XLA may have computed twice and rounded differently: then it goes nowhere.
+    """
+    return x.max((1, 2))
+
+
+def _global_max_forward(x: Batch) -> tuple[Array, Any]:
+    return x.max((1, 2)), (x.reshape(len(x), -1, x.shape[-1]).argmax(1), jnp.zeros((*x.shape[1:3], 0)))
+
+
+def _global_max_backward(saved: Any, dy: Array) -> tuple[Batch]:
+    which, like = saved
+    height, width, _ = like.shape
+    here = jnp.arange(height * width)[None, :, None] == which[:, None]
+    return (jnp.where(here, dy[:, None], 0).reshape(len(dy), height, width, -1),)
+
+
+global_max.defvjp(_global_max_forward, _global_max_backward)
+
+
 def _for_this_cpu(x: Batch) -> bool:
     """Whether the program is for a CPU, and not one of any batch size, which is exported for any device."""
     return mesh.is_cpu() and isinstance(x.shape[0], int)
