@@ -1,5 +1,6 @@
 """python -m serve: listen, load the model, answer until told to stop."""
 
+import faulthandler
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ DONE, FAILED, MISUSED = 0, 1, 2
 
 
 def main(words: list[str]) -> int:
+    faulthandler.enable()  # a crash in native code says on stderr where it was
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))
     try:
         settings = read(os.environ)

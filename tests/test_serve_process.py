@@ -293,6 +293,14 @@ def test_a_server_that_cannot_start_says_why_in_a_line(settings, status, sentenc
     assert errors.count(b"\n") == 1
 
 
+def test_a_crash_in_native_code_says_where():
+    with running() as server:
+        server.process.send_signal(signal.SIGSEGV)
+        assert server.process.wait(20) == -signal.SIGSEGV
+        assert server.process.stderr
+        assert b"serve/server.py" in server.process.stderr.read()
+
+
 def test_a_port_that_is_taken_is_named(server):
     process = start(port=server.port)
     assert str(server.port) in process.communicate(timeout=60)[1].decode()
