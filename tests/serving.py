@@ -29,7 +29,8 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.url = self.wait_for("ready")["address"]
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        # Many threads use it. With a limit to what is kept alive, one closes what another has just been given.
+        self.client = httpx.Client(base_url=self.url, timeout=60, limits=httpx.Limits())
 
     @property
     def port(self) -> int:
