@@ -12,9 +12,9 @@ from typing import Any
 
 _AXIS = "data"
 """Of a mesh: along it its devices share a batch."""
-# By the jaxlib versions they were measured on: a flag that a jaxlib does not know aborts the process. No YNNPACK: XLA's
-# own products are as fast in training and faster in prediction, and YNNPACK's of jaxlib 0.10 are wrong at some sizes.
-_XLA_FLAGS = dict.fromkeys(("0.10.", "0.12."), "--xla_cpu_experimental_ynn_fusion_type=")
+# XLA's own products are as fast in training and faster in prediction, and YNNPACK's of jaxlib 0.10 are wrong at some
+# sizes. Measured on these versions alone: a flag that a jaxlib does not know aborts the process.
+_NO_YNNPACK, _KNOWN_TO = "--xla_cpu_experimental_ynn_fusion_type=", ("0.10.", "0.12.")
 
 
 def prepare(training: bool = True) -> str:
@@ -23,10 +23,9 @@ def prepare(training: bool = True) -> str:
     Returns a line for the user where there can be no cache, else ''. The environment's own settings win. With
     `training=False` each thread computes what it asks for.
     """
-    version, own = metadata.version("jaxlib"), os.environ.get("XLA_FLAGS", "")
-    for tested, flags in _XLA_FLAGS.items():
-        if version.startswith(tested) and flags not in own:
-            os.environ["XLA_FLAGS"] = f"{flags} {own}"  # of two equal flags XLA takes the last
+    own = os.environ.get("XLA_FLAGS", "")
+    if metadata.version("jaxlib").startswith(_KNOWN_TO) and _NO_YNNPACK not in own:
+        os.environ["XLA_FLAGS"] = f"{_NO_YNNPACK} {own}"
     if not training:
         import jax
 

@@ -1,4 +1,4 @@
-"""3x3 convolution and 2x2 max-pooling, written so that XLA compiles them well: the textbook's results, sooner.
+"""3x3 convolution and max-pooling, written so that XLA compiles them well: the textbook's results, sooner.
 
 On a CPU the gradient of a max-pool must not compare again, and a convolution of one channel, whose products are too
 few for XLA's matrix code, must not store its full result. Where no gradient is asked for, minimal filtering has fewer
