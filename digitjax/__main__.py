@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from digitjax import hosts, mesh, options
-from digitjax.config import NETWORKS, Config, named
-from digitjax.errors import DigitjaxError, UsageError
+from digitjax import options
+from digitjax.base import device, hosts
+from digitjax.base.config import NETWORKS, Config, named
+from digitjax.base.errors import DigitjaxError, UsageError
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 SHOWN = 40
@@ -22,7 +23,11 @@ SHOWN = 40
 
 
 def run_train(args: options.Train) -> int:
-    from digitjax import artifact, checkpoint, config, data, fit, report
+    from digitjax.base import config
+    from digitjax.data import datasets
+    from digitjax.reading import artifact
+    from digitjax.report import results
+    from digitjax.training import checkpoint, fit
 
     settings, run, first = args.config, args.run_dir, True
     if args.distributed:
@@ -37,7 +42,7 @@ def run_train(args: options.Train) -> int:
         _tell(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
         figures = json.loads((run / "metrics.json").read_text())
         return _answer(args, figures, _result(figures, run))
-    splits = data.load(settings.data, settings.validation_share)
+    splits = datasets.load(settings.data, settings.validation_share)
     if args.distributed:
         hosts.require_same("options or data", config.to_json(settings) + splits.checksum)
     fit.sharing(settings.batch_size)  # before anything is written
@@ -54,7 +59,7 @@ def run_train(args: options.Train) -> int:
             _tell(f"resuming the run in {run}")
         with _progress(settings, fit.examples(settings, splits)) as (track, on_epoch):
             trained = fit.fit(settings, splits, run, on_epoch, track, initial)
-        figures = report.finish(run, settings, splits, trained)
+        figures = results.finish(run, settings, splits, trained)
     return _answer(args, figures, _result(figures, run))
 
 
@@ -70,13 +75,15 @@ def _result(figures: Mapping[str, Any], run: Path) -> str:
 
 
 def run_evaluate(args: options.Evaluate) -> int:
-    from digitjax import artifact, data, report
+    from digitjax.data import datasets
+    from digitjax.reading import artifact
+    from digitjax.report import results
 
     found = artifact.read(args.model or ("outputs" if (Path("outputs") / artifact.MODEL).exists() else "pretrained"))
     if not args.model:
         _tell(f"model {found.name}")
     learnt = found.card["config"]
-    splits = data.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
+    splits = datasets.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
     if splits.note:
         _tell(splits.note)
     whole = args.data and not splits.official
@@ -84,12 +91,12 @@ def run_evaluate(args: options.Evaluate) -> int:
     name = f"{splits.name}, {part}"
     if whole and splits.checksum == found.card["provenance"]["data_checksum"]:
         name += ", which holds what this model was trained on"
-    figures = report.evaluation(found, splits.everything() if whole else splits.test, name)
-    return _answer(args, figures, report.as_text(figures))
+    figures = results.evaluation(found, splits.everything() if whole else splits.test, name)
+    return _answer(args, figures, results.as_text(figures))
 
 
 def run_predict(args: options.Predict) -> int:
-    from digitjax import files, predict
+    from digitjax.reading import files, predict
 
     if args.out:
         return _predict_in_parts(args, args.out)
@@ -102,8 +109,8 @@ def run_predict(args: options.Predict) -> int:
     if args.csv:
         files.write_csv(args.csv, documents)
     if args.show:
-        from digitjax import plots
-        from digitjax.pixels import read_picture
+        from digitjax.picture.pixels import read_picture
+        from digitjax.report import plots
 
         shown = [
             (file.name, read_picture(file), prediction, seen)
@@ -122,7 +129,7 @@ def run_predict(args: options.Predict) -> int:
 
 
 def _predict_in_parts(args: options.Predict, out: Path) -> int:
-    from digitjax import artifact, bulk, predict, streams
+    from digitjax.reading import artifact, bulk, predict, streams
 
     if args.csv or args.show:
         raise UsageError("--csv and --show hold all answers at once: leave them out, or leave out --out")
@@ -148,7 +155,7 @@ def _predict_in_parts(args: options.Predict, out: Path) -> int:
 
 
 def run_read(args: options.Read) -> int:
-    from digitjax import files, predict
+    from digitjax.reading import files, predict
 
     _require_new(args.csv, args.show)
     pages = files.read_all(predict.load(args.model), files.named(args.files))
@@ -156,8 +163,8 @@ def run_read(args: options.Read) -> int:
     if args.csv:
         files.write_csv(args.csv, documents)
     if args.show:
-        from digitjax import plots
-        from digitjax.pixels import read_picture
+        from digitjax.picture.pixels import read_picture
+        from digitjax.report import plots
 
         shown = [(file.name, read_picture(file), found.lines) for file, found, _ in pages[:SHOWN] if found]
         plots.save(plots.readings(shown), args.show)
@@ -172,7 +179,9 @@ def run_read(args: options.Read) -> int:
 
 
 def run_explain(args: options.Explain) -> int:
-    from digitjax import explain, files, predict, review
+    from digitjax.network import explain
+    from digitjax.reading import files, predict
+    from digitjax.report import review
 
     predictor = predict.load(args.model)
     methods, documents, failed = args.method or tuple(explain.METHODS), [], False
@@ -195,7 +204,8 @@ def run_explain(args: options.Explain) -> int:
 
 
 def run_report(args: options.Report) -> int:
-    from digitjax import checkpoint, page, review
+    from digitjax.report import page, review
+    from digitjax.training import checkpoint
 
     found = review.review(args.run)
     checkpoint.write_text(args.run / "report.html", page.html(found))
@@ -204,11 +214,13 @@ def run_report(args: options.Report) -> int:
 
 
 def run_compare(args: options.Compare) -> int:
-    from digitjax import artifact, data, page, review
+    from digitjax.data import datasets
+    from digitjax.reading import artifact
+    from digitjax.report import page, review
 
     first, second = artifact.read(args.first), artifact.read(args.second)
     learnt = first.card["config"]
-    splits = data.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
+    splits = datasets.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
     kind = "test" if splits.official else "held-back part (not an official test set)"
     if not splits.official and second.card["provenance"]["data_checksum"] != splits.checksum:
         _tell(f"{second.name} was trained on other data, which may hold these digits")
@@ -223,7 +235,7 @@ def _require_new(*outputs: Path | None) -> None:
 
 
 def run_export(args: options.Export) -> int:
-    from digitjax import artifact, export
+    from digitjax.reading import artifact, export
 
     out = args.out or Path(f"model.{args.format}")
     _require_new(out)
@@ -234,7 +246,7 @@ def run_export(args: options.Export) -> int:
 
 
 def run_summary(args: options.Summary) -> int:
-    from digitjax import model
+    from digitjax.network import model
 
     layers = model.summary(named("network", args.network, NETWORKS))
     parameters, flops = sum(layer.parameters for layer in layers), sum(layer.flops for layer in layers)
@@ -248,15 +260,15 @@ def run_summary(args: options.Summary) -> int:
 
 
 def run_data(args: options.Data) -> int:
-    from digitjax import data
+    from digitjax.data import datasets
 
-    rows = [row._asdict() for row in data.inventory()]
+    rows = [row._asdict() for row in datasets.inventory()]
     lines = [f"{row['name']:<15}{row['state']:<14}{row['where']}" for row in rows]
     return _answer(args, {"data": rows}, "\n".join(lines))
 
 
 def run_doctor(args: options.Doctor) -> int:
-    found = mesh.describe()
+    found = device.describe()
     lines = [f"{name:<22}{value}" for name, value in found["versions"].items()]
     lines += [f"{'device':<22}{device}" for device in found["devices"]]
     lines += [f"{name:<22}{found[name]}" for name in ("cores", "cache")]
@@ -292,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.debug:
             # Orbax logs a traceback of each error that it also raises.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
-        if told := mesh.prepare(training=kind is options.Train):
+        if told := device.prepare(training=kind is options.Train):
             _tell(told)
         return run(args)
     except (Exception, KeyboardInterrupt) as error:

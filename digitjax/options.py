@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from digitjax.config import NETWORKS, RECIPES, Config, named
-from digitjax.errors import UsageError
+from digitjax.base.config import NETWORKS, RECIPES, Config, named
+from digitjax.base.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
         recipe = _value_of("--recipe", words) or ("finetune" if start else Config.recipe)
         config = dataclasses.replace(named("recipe", recipe, RECIPES), initial=start)
         if start:
-            from digitjax import artifact
+            from digitjax.reading import artifact
 
             config = dataclasses.replace(config, model=artifact.read(start).config)
             words = [re.sub("^--from(?==|$)", "--initial", word) for word in words]

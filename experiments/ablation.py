@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from digitjax import data
-from digitjax.config import RECIPES, AugmentConfig, Config
+from digitjax.base.config import RECIPES, AugmentConfig, Config
+from digitjax.data import datasets
 from experiments.crossval import interval
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
@@ -57,7 +57,7 @@ def changed(config: Config, change: Mapping[str, Mapping[str, Any]]) -> Config:
 def main() -> None:
     args = arguments(__doc__, seeds=3, epochs=2).parse_args()
     names = list(CHANGES)[: 2 if args.quick else None]
-    splits = data.load(args.data)
+    splits = datasets.load(args.data)
 
     def measure(change: str, seed: int, epochs: int, **_: object) -> dict:
         config = changed(replace(RECIPES["default"], seed=seed, epochs=epochs), CHANGES[change])

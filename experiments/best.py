@@ -16,9 +16,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from digitjax import data, mesh, model
-from digitjax.config import RECIPES, AugmentConfig, Config, ModelConfig
-from digitjax.model import Variables
+from digitjax.base import device
+from digitjax.base.config import RECIPES, AugmentConfig, Config, ModelConfig
+from digitjax.data import datasets
+from digitjax.network import model
+from digitjax.network.model import Variables
 from experiments.ensemble import members, probabilities
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
@@ -40,10 +42,10 @@ def read(config: Config, networks: Sequence[Variables], images: np.ndarray) -> n
 
 def main() -> None:
     args = arguments(__doc__).parse_args()
-    config, seeds = (LARGE, range(10)) if mesh.compiles_epochs() else (AFFORDABLE, range(1))
+    config, seeds = (LARGE, range(10)) if device.compiles_epochs() else (AFFORDABLE, range(1))
     if args.quick:
         config = replace(config, epochs=1, model=replace(config.model, widths=(8, 8, 8)))
-    splits = data.load(args.data)
+    splits = datasets.load(args.data)
     images, labels = splits.test
 
     def measure(**_: object) -> dict:
@@ -56,7 +58,7 @@ def main() -> None:
             "each_at_one_place": (plain.argmax(2) == labels).mean(1).tolist(),
             "each": (shifted.argmax(2) == labels).mean(1).tolist(),
             "ensemble": float((shifted.mean(0).argmax(1) == labels).mean()),
-            "device": mesh.describe()["devices"][0],
+            "device": device.describe()["devices"][0],
         }
 
     key = {"network": config.model.network, "epochs": config.epochs, "members": len(seeds), "data": args.data}

@@ -11,8 +11,8 @@ Answer: 99.01, 99.18, 99.26, 99.17 and 99.23 % of the test digits in the mean, i
 
 from dataclasses import replace
 
-from digitjax import data
-from digitjax.config import NETWORKS, RECIPES, AugmentConfig
+from digitjax.base.config import NETWORKS, RECIPES, AugmentConfig
+from digitjax.data import datasets
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
 from experiments.trials import RUNS, arguments, figures, spread, told, trained
@@ -37,7 +37,7 @@ SETUPS = {
 def main() -> None:
     args = arguments(__doc__, seeds=5).parse_args()
     names = list(SETUPS)[: 2 if args.quick else None]
-    splits = data.load(args.data)
+    splits = datasets.load(args.data)
 
     def measure(setup: str, seed: int, **_: object) -> dict:
         config = replace(SETUPS[setup], seed=seed, epochs=1 if args.quick else SETUPS[setup].epochs)

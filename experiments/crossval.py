@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from digitjax import mesh
+from digitjax.base import device
 from experiments.ledger import RESULTS, measured
 
 
 def folds(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """The fold of each example, from 0: every class is spread over them evenly."""
-    from digitjax.data import stratified
+    from digitjax.data.datasets import stratified
 
     return (stratified(labels, seed) * count).astype(np.int64)
 
 
 def without(dataset: Any, fold: np.ndarray, out: int, seed: int) -> Any:
     """Splits that hold fold `out` back for scoring, and a twelfth of the others for choosing."""
-    from digitjax.data import Splits, stratified
+    from digitjax.data.datasets import Splits, stratified
 
     held, others = np.flatnonzero(fold == out), np.flatnonzero(fold != out)
     choosing = stratified(dataset.labels[others], seed) >= 11 / 12
@@ -64,11 +64,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.quick:
         args.folds, args.data = 2, "mnist5k"
-    mesh.prepare()
-    from digitjax import data, fit, metrics, train
-    from digitjax.config import RECIPES
+    device.prepare()
+    from digitjax.base.config import RECIPES
+    from digitjax.data import datasets
+    from digitjax.training import fit, metrics, train
 
-    splits = data.load(args.data)
+    splits = datasets.load(args.data)
     whole = splits._replace(test=splits.validation.take(np.arange(0))).everything()
     config = replace(RECIPES[args.recipe], data=args.data)
     fold = folds(whole.labels, args.folds, config.seed)

@@ -24,12 +24,15 @@ import numpy as np
 import optax
 from jax import lax
 
-from digitjax import data, fit, mesh, metrics, model, train
-from digitjax.augment import augment
-from digitjax.config import RECIPES, Config, ModelConfig
-from digitjax.data import Dataset, Splits, epoch_batches
-from digitjax.model import Variables
-from digitjax.train import StepResult, TrainState
+from digitjax.base import device
+from digitjax.base.config import RECIPES, Config, ModelConfig
+from digitjax.data import datasets
+from digitjax.data.datasets import Dataset, Splits, epoch_batches
+from digitjax.network import model
+from digitjax.network.augment import augment
+from digitjax.network.model import Variables
+from digitjax.training import fit, metrics, train
+from digitjax.training.train import StepResult, TrainState
 from experiments.ledger import RESULTS, measured
 from experiments.trials import RUNS, arguments, told, trained
 
@@ -78,7 +81,7 @@ def together(config: Config, seeds: Sequence[int], splits: Splits) -> list[Varia
 
 def members(config: Config, seeds: Sequence[int], splits: Splits, runs: Path | None) -> list[Variables]:
     """By whichever way is faster here; one after another they resume in `runs`."""
-    if mesh.compiles_epochs():
+    if device.compiles_epochs():
         return together(config, seeds, splits)
     return [
         trained(replace(config, seed=seed), splits, runs and runs / f"{config.recipe}-{splits.name}-{seed}").variables
@@ -93,7 +96,7 @@ def read(config: ModelConfig, variables: Variables, images: np.ndarray) -> jax.A
 
 def probabilities(config: Config, networks: Sequence[Variables], images: np.ndarray) -> np.ndarray:
     """[members, n, classes]."""
-    parts = [images[rows] for rows, _ in data.padded_batches(len(images), train.EVALUATION_BATCH)]
+    parts = [images[rows] for rows, _ in datasets.padded_batches(len(images), train.EVALUATION_BATCH)]
     rows = [np.concatenate([read(config.model, each, part) for part in parts])[: len(images)] for each in networks]
     return np.stack(rows)
 
@@ -145,7 +148,7 @@ def distilled(config: Config, teachers: list[Variables], splits: Splits) -> Vari
 def rate(config: Config, seeds: Sequence[int], splits: Splits, at_once: bool) -> float:
     """Images/s of all members, compilation apart."""
     dataset, total_steps = jax.device_put(splits.train), 1000
-    steps = 200 if mesh.compiles_epochs() else 4
+    steps = 200 if device.compiles_epochs() else 4
     batches = orders(config, seeds, 0, len(splits.train.labels))[:steps]
     compiled = config.compiled_part()
 
@@ -166,7 +169,7 @@ def main() -> None:
     parser = arguments(__doc__, members=5)
     parser.add_argument("--recipe", default="quick", choices=("quick", "default"))
     args = parser.parse_args()
-    splits, seeds = data.load(args.data), range(max(2, args.members))  # one alone never disagrees
+    splits, seeds = datasets.load(args.data), range(max(2, args.members))  # one alone never disagrees
     config = replace(RECIPES[args.recipe], data=args.data)
     images, labels = splits.test
 
@@ -175,7 +178,7 @@ def main() -> None:
             return {
                 "images_per_second_together": rate(config, seeds, splits, at_once=True),
                 "images_per_second_in_turn": rate(config, seeds, splits, at_once=False),
-                "device": mesh.describe()["devices"][0],
+                "device": device.describe()["devices"][0],
             }
         teachers = members(config, seeds, splits, None if args.quick else RUNS / "ensemble")
         each = probabilities(config, teachers, images)

@@ -15,7 +15,8 @@ import jax
 import jax.export
 import numpy as np
 
-from digitjax import artifact, data, export, predict
+from digitjax.data import datasets
+from digitjax.reading import artifact, export, predict
 from experiments.scoreboard import fill_readme
 from experiments.tables import table
 
@@ -53,7 +54,7 @@ RUNTIMES: Mapping[export.Format, tuple[str, Callable[[Path, np.ndarray], np.ndar
 
 
 def main() -> None:
-    images = data.load("mnist5k").everything().images[:1000]
+    images = datasets.load("mnist5k").everything().images[:1000]
     found, expected, rows = artifact.read(), predict.load().judge(images).probabilities, []
     with tempfile.TemporaryDirectory() as folder:
         for kind, (package, answer) in RUNTIMES.items():

@@ -1,4 +1,4 @@
-"""What should `digitjax.lines` weigh? Its `DIGIT` and `DROP`, by maximum likelihood.
+"""What should `digitjax.reading.lines` weigh? Its `DIGIT` and `DROP`, by maximum likelihood.
 
     python -m experiments.fit_lines [MODEL] [--each 60]          (about ten minutes)
 
@@ -16,7 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy import optimize
 
-from digitjax import mesh
+from digitjax.base import device
 
 PIECES, DIGITS = 48, 16
 NEVER = -1e9
@@ -25,7 +25,7 @@ HOPELESS = -15.0  # lines that no weights could save (an unread digit, lost ink)
 
 def table(line: Any, candidates: list[Any], judged: Any, text: str) -> dict[str, np.ndarray] | None:
     """A line's terms in arrays of one size: by the place where a segment stops, and by its pieces."""
-    from digitjax.lines import FLAT, MOST_PIECES, digit_terms, drop_terms
+    from digitjax.reading.lines import FLAT, MOST_PIECES, digit_terms, drop_terms
 
     count = len(line.boxes)
     if count > PIECES or len(text) > DIGITS:
@@ -92,16 +92,16 @@ def fit(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What should digitjax.lines weigh?")
+    parser = argparse.ArgumentParser(description="What should digitjax.reading.lines weigh?")
     parser.add_argument("model", nargs="?", default="pretrained", help="a run folder, a model file, or pretrained")
     parser.add_argument("--each", type=int, default=60, help="pictures of each family")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    mesh.prepare(training=False)
+    device.prepare(training=False)
     import digitjax
-    from digitjax import layout
-    from digitjax.lines import candidates_of
-    from digitjax.pixels import read_picture
+    from digitjax.picture.pixels import read_picture
+    from digitjax.reading import layout
+    from digitjax.reading.lines import candidates_of
     from experiments.pictures import GROUPS, sample
 
     predictor, rows, left_out = digitjax.load(args.model), [], 0

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from digitjax import mesh
+from digitjax.base import device
 from experiments.crossval import folds, without
 from experiments.ledger import RESULTS
 
@@ -49,8 +49,8 @@ def judged(config: Any, variables: Any, images: np.ndarray, labels: np.ndarray) 
     import jax
     import jax.numpy as jnp
 
-    from digitjax import model
-    from digitjax.data import padded_batches
+    from digitjax.data.datasets import padded_batches
+    from digitjax.network import model
 
     @jax.jit
     def rows(images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -76,12 +76,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.quick:
         args.folds, args.repeats, args.data = 2, 1, "mnist5k"
-    mesh.prepare()
-    from digitjax import data, fit, plots
-    from digitjax.config import RECIPES
-    from digitjax.review import UNDECIDED, VOTED, corrected
+    device.prepare()
+    from digitjax.base.config import RECIPES
+    from digitjax.data import datasets
+    from digitjax.report import plots
+    from digitjax.report.review import UNDECIDED, VOTED, corrected
+    from digitjax.training import fit
 
-    splits = data.load(args.data)
+    splits = datasets.load(args.data)
     whole = splits._replace(test=splits.validation.take(np.arange(0))).everything()
     outside, test = np.zeros((len(whole.labels), 3)), np.zeros((len(splits.test.labels), 3))
     for repeat in range(args.repeats):

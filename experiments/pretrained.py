@@ -9,7 +9,7 @@ then writes digitjax/weights/pretrained.npz and its card.
 import argparse
 import shutil
 
-from digitjax import artifact
+from digitjax.reading import artifact
 from experiments.scoreboard import RUNS, train
 
 CARD = """# The model that ships

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from digitjax import data, mesh
-from digitjax.canonical import canonical
-from digitjax.pixels import read_picture
+from digitjax.base import device
+from digitjax.data import datasets
+from digitjax.picture.canonical import canonical
+from digitjax.picture.pixels import read_picture
 from experiments.pictures import GROUPS, NONDIGITS, NOT_A_DIGIT, Label, Picture, Split, sample
 from experiments.scoreboard import RESULTS, fill_readme
 
@@ -53,7 +54,7 @@ def bare(picture: np.ndarray) -> np.ndarray:
 
 
 def judged(predictor: Any, forms: Sequence[np.ndarray], labels: Sequence[Label]) -> list[Answer]:
-    from digitjax.predict import predictions
+    from digitjax.reading.predict import predictions
 
     answers = []
     for label, seen, found in zip(labels, forms, predictions(predictor.judge(np.stack(forms)))):
@@ -64,7 +65,7 @@ def judged(predictor: Any, forms: Sequence[np.ndarray], labels: Sequence[Label])
 
 
 def read_strings(predictor: Any, pictures: Sequence[Picture], labels: Sequence[Label]) -> list[Answer]:
-    from digitjax import lines
+    from digitjax.reading import lines
 
     answers = []
     for label, picture in zip(labels, pictures):
@@ -78,7 +79,7 @@ def families(each: int, seed: int, split: Split) -> Iterator[tuple[str, str, lis
     """Group, family, and its pictures with their labels."""
     from sklearn.datasets import load_digits
 
-    own = getattr(data.load("mnist"), split)
+    own = getattr(datasets.load("mnist"), split)
     yield "digits", "mnist", list(zip(own.images, own.labels.tolist()))
     rows, labels = load_digits(return_X_y=True)
     yield "digits", "sklearn_8x8", list(zip((rows * 15).astype(np.uint8).reshape(-1, 8, 8), labels.tolist()))
@@ -138,9 +139,9 @@ def main() -> None:
     parser.add_argument("--groups", nargs="+", help="these alone; then nothing is written but the gallery")
     parser.add_argument("--gallery", type=Path, help="a PNG of up to 8 errors of each family")
     args = parser.parse_args()
-    mesh.prepare(training=False)
+    device.prepare(training=False)
     import digitjax
-    from digitjax.report import commit
+    from digitjax.report.results import commit
 
     predictor = digitjax.load(args.model)
     about = {"split": args.split, "seed": args.seed, "model": predictor.checksum, "commit": commit()}

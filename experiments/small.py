@@ -11,8 +11,8 @@ Answer: 99.55 ± 0.06 % of the test digits with 9,490 parameters. Deep and narro
 
 from dataclasses import replace
 
-from digitjax import data
-from digitjax.config import RECIPES, AugmentConfig, Config, ModelConfig
+from digitjax.base.config import RECIPES, AugmentConfig, Config, ModelConfig
+from digitjax.data import datasets
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
 from experiments.trials import RUNS, arguments, figures, spread, told, trained
@@ -37,7 +37,7 @@ def of(design: str, epochs: int, seed: int) -> Config:
 
 def main() -> None:
     args = arguments(__doc__, seeds=5, epochs=20).parse_args()
-    splits = data.load(args.data)
+    splits = datasets.load(args.data)
     file = None if args.quick else RESULTS / "small.jsonl"
 
     def measure(design: str, epochs: int, seed: int, tested: bool, **_: object) -> dict:

@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from digitjax import data, fit, metrics, plots, train
-from digitjax.canonical import canonical
-from digitjax.config import RECIPES, Config, TrainingConfig
-from digitjax.data import Dataset, Splits, stratified
+from digitjax.base.config import RECIPES, Config, TrainingConfig
+from digitjax.data import datasets
+from digitjax.data.datasets import Dataset, Splits, stratified
+from digitjax.picture.canonical import canonical
+from digitjax.report import plots
+from digitjax.training import fit, metrics, train
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
 from experiments.trials import RUNS, arguments, spread, told, trained
@@ -46,7 +48,7 @@ def digits8x8() -> Dataset:
 def halves(target: str) -> tuple[Dataset, Dataset]:
     """The pool that labels are drawn from, and the test."""
     if target != "digits8x8":
-        splits = data.load(target)
+        splits = datasets.load(target)
         return splits.train, splits.test
     whole = digits8x8()
     middle = len(whole.labels) // 2
@@ -90,7 +92,7 @@ def main() -> None:
     pool, test = halves(args.target)
     first = replace(RECIPES["quick"], data=args.data)
     run = None if args.quick else RUNS / "transfer" / args.data
-    before = trained(first, data.load(args.data), run).variables
+    before = trained(first, datasets.load(args.data), run).variables
 
     def measure(start: str, each: int, seed: int, **_: object) -> Mapping[str, Any]:
         variables = before

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from digitjax import checkpoint, fit, mesh, metrics, model, train
-from digitjax.config import Config
-from digitjax.data import Splits
-from digitjax.fit import Trained
+from digitjax.base import device
+from digitjax.base.config import Config
+from digitjax.data.datasets import Splits
+from digitjax.network import model
+from digitjax.training import checkpoint, fit, metrics, train
+from digitjax.training.fit import Trained
 from experiments.ledger import RESULTS
 
 RUNS = Path("outputs/experiments")
@@ -20,7 +22,7 @@ RUNS = Path("outputs/experiments")
 
 def arguments(question: str | None, **numbers: int) -> argparse.ArgumentParser:
     """The command line of an experiment: --data, --quick, an option for each of `numbers`. JAX is made ready, too."""
-    mesh.prepare()
+    device.prepare()
     parser = argparse.ArgumentParser(description=(question or "").partition("\n")[0])
     parser.add_argument("--data", default="mnist")
     for name, number in numbers.items():
@@ -46,7 +48,7 @@ def figures(config: Config, splits: Splits, found: Trained, tested: bool) -> dic
     return row | {
         "parameters": model.parameter_count(found.variables),
         "epochs_trained": len(found.history),
-        "device": mesh.describe()["devices"][0],
+        "device": device.describe()["devices"][0],
     }
 
 

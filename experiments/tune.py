@@ -26,9 +26,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from digitjax import data, fit, plots
-from digitjax.config import RECIPES, Config
-from digitjax.data import Splits
+from digitjax.base.config import RECIPES, Config
+from digitjax.data import datasets
+from digitjax.data.datasets import Splits
+from digitjax.report import plots
+from digitjax.training import fit
 from experiments.ledger import RESULTS
 from experiments.tables import table
 from experiments.trials import RUNS, arguments, told
@@ -119,7 +121,7 @@ def main() -> None:
     args = parser.parse_args()
     where = args.storage if args.storage is not None else "" if args.quick else str(RUNS / "tune.journal")
     base = replace(RECIPES[args.recipe], epochs=args.epochs)
-    study = search(base, data.load(args.data), args.trials, where)
+    study = search(base, datasets.load(args.data), args.trials, where)
     done = sorted(study.get_trials(states=FINISHED), key=lambda trial: -(trial.value or 0))
     knobs = list(own_values(base))
     lines = [

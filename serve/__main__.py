@@ -6,8 +6,8 @@ import signal
 import socket
 import sys
 
-from digitjax import mesh
-from digitjax.errors import DigitjaxError, UsageError
+from digitjax.base import device
+from digitjax.base.errors import DigitjaxError, UsageError
 from serve import workers
 from serve.settings import described, read
 
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
             listener = workers.listen(settings)
             if settings.workers > 1:
                 return workers.supervise(settings, listener)
-        if told := mesh.prepare(training=False):
+        if told := device.prepare(training=False):
             print(told, file=sys.stderr)
         from serve import server
 

@@ -13,8 +13,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import InitPlugin
 from litestar.static_files import create_static_files_router
 
-from digitjax.errors import DigitjaxError
-from digitjax.pixels import PictureError
+from digitjax.base.errors import DigitjaxError
+from digitjax.picture.pixels import PictureError
 from serve import routes, v2
 from serve.edge import Edge
 from serve.problems import Refusal, document

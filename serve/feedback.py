@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from digitjax.pixels import read_picture
+from digitjax.picture.pixels import read_picture
 from serve.problems import Refusal
 
 LONGEST_SIDE = 512

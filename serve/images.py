@@ -11,8 +11,8 @@ import multipart
 import numpy as np
 from msgspec import Meta
 
-from digitjax.canonical import canonical
-from digitjax.pixels import PictureError
+from digitjax.picture.canonical import canonical
+from digitjax.picture.pixels import PictureError
 from serve.problems import Refusal
 
 SIDE, PIXELS = 28, 784

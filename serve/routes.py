@@ -14,8 +14,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from digitjax import explain, lines, model
-from digitjax.errors import DigitjaxError
+from digitjax.base.errors import DigitjaxError
+from digitjax.network import explain, model
+from digitjax.reading import lines
 from serve import feedback, images, metrics
 from serve.openapi import FILE, IMAGE, answers_with, fields, problems, several, takes
 from serve.problems import Refusal

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from digitjax.errors import DigitjaxError
+from digitjax.base.errors import DigitjaxError
 from serve import logs
 from serve.app import create_app
 from serve.problems import document

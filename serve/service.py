@@ -17,11 +17,12 @@ import numpy as np
 from litestar.types import Scope
 
 import digitjax
-from digitjax import explain, mesh, model
-from digitjax.config import ModelConfig
-from digitjax.model import Features, Variables
-from digitjax.predict import Predictor
-from digitjax.trust import VERDICTS
+from digitjax.base import device
+from digitjax.base.config import ModelConfig
+from digitjax.network import explain, model
+from digitjax.network.model import Features, Variables
+from digitjax.reading.predict import Predictor
+from digitjax.reading.trust import VERDICTS
 from serve import logs, metrics
 from serve.batcher import Batcher, late, overloaded
 from serve.problems import Refusal
@@ -54,10 +55,10 @@ class Service:
         cv2.setNumThreads(1)  # the loop must not wait for threads that share its core
         self.settings, self.tell_others, self.draining = settings, tell_others, False
         self.predictor = load(settings.model)
-        cpu = mesh.is_cpu()
+        cpu = device.is_cpu()
         largest = LARGEST_BATCH if cpu else LARGEST_BATCH_OF_AN_ACCELERATOR
-        device = None if cpu else ThreadPoolExecutor(1, "device")
-        self.batcher = Batcher(self._answers, largest, settings.max_waiting, device)
+        thread = None if cpu else ThreadPoolExecutor(1, "device")
+        self.batcher = Batcher(self._answers, largest, settings.max_waiting, thread)
         self._threads, self._at_work = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "slow"), 0
         self._reloading = asyncio.Lock()
         metrics.MODEL.labels(self.predictor.name, self.predictor.checksum).set(1)
@@ -131,7 +132,7 @@ def load(which: str) -> Predictor:
     """
     predictor, blank = digitjax.load(which), np.zeros((1, 28, 28), np.uint8)
     predictor.warm()
-    if not mesh.is_cpu():
+    if not device.is_cpu():
         predictor.warm((64, 128, LARGEST_BATCH_OF_AN_ACCELERATOR))
     feature_maps(predictor, blank[0], 0)
     explain.explain(predictor.config, predictor.variables, blank, np.zeros(1, int))

@@ -7,7 +7,7 @@ from typing import Annotated, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from digitjax.errors import UsageError
+from digitjax.base.errors import UsageError
 
 PREFIX = "DIGITJAX_"
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from digitjax.errors import DigitjaxError
+from digitjax.base.errors import DigitjaxError
 from serve.settings import Settings
 
 

@@ -8,10 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from digitjax import artifact, data, model, trust
-from digitjax.config import ModelConfig
-from digitjax.data import Dataset, Splits
-from digitjax.prepare import LOCAL_MNIST
+from digitjax.base.config import ModelConfig
+from digitjax.data import datasets
+from digitjax.data.datasets import Dataset, Splits
+from digitjax.data.tfds import LOCAL_MNIST
+from digitjax.network import model
+from digitjax.reading import artifact, trust
 
 hypothesis.settings.register_profile("laws", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("laws")
@@ -42,7 +44,7 @@ def mnist_dir() -> Path:
 @pytest.fixture(scope="session")
 def splits() -> Splits:
     """Real digits, mixed: MNIST where it lies on this machine, else its 5,000, which lie by class."""
-    found, draw = data.load(MNIST or "mnist5k"), np.random.default_rng(0)
+    found, draw = datasets.load(MNIST or "mnist5k"), np.random.default_rng(0)
     if MNIST:
         return found
     mixed = [part.take(draw.permutation(len(part.labels))) for part in (found.train, found.validation, found.test)]

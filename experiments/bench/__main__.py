@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from digitjax import data, mesh
+from digitjax.base import device
+from digitjax.data import datasets
 from experiments.bench import bulk, canonical
 from experiments.bench.ours import SPRINTS
 from experiments.bench.timing import clock
@@ -41,7 +42,7 @@ class Bench:
 
     def __init__(self, folder: Path, source: str, rounds: int, quick: bool):
         self.folder, self.source, self.rounds, self.quick = folder, source, rounds, quick
-        splits = data.load(source)
+        splits = datasets.load(source)
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         arrays = {
             f"{name}_{kind}": getattr(part, kind) for name, part in parts.items() for kind in ("images", "labels")
@@ -190,7 +191,9 @@ class Bench:
             "filled cache": lambda _: self.ours("startup", started=0),
             "import jax": lambda _: _seconds("import jax"),
             "import digitjax": lambda _: _seconds("import digitjax"),
-            "import digitjax.fit, with JAX, Flax and Optax": lambda _: _seconds("import digitjax.fit"),
+            "import digitjax.training.fit, with JAX, Flax and Optax": lambda _: _seconds(
+                "import digitjax.training.fit"
+            ),
             "digitjax --help": lambda _: _seconds("from digitjax.__main__ import main; main(['--help'])"),
         }
         yield self.interleaved(sides)
@@ -378,7 +381,7 @@ def machine() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-    versions = {name: mesh.describe()["versions"][name] for name in ("python", "jax", "jaxlib")}
+    versions = {name: device.describe()["versions"][name] for name in ("python", "jax", "jaxlib")}
     if PEERS.exists():
         shown = subprocess.run([PEERS, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
         wanted = ("torch", "tensorflow_cpu", "tensorflow-cpu", "keras", "onnxruntime", "tinygrad")

@@ -13,9 +13,9 @@ from experiments.bench.timing import clock
 
 def write(file: Path, source: str, count: int) -> Path:
     """An IDX file of so many pictures: the test digits over and over."""
-    from digitjax import data
+    from digitjax.data import datasets
 
-    images = data.load(source).test.images
+    images = datasets.load(source).test.images
     with file.open("wb") as stream:
         stream.write(b"\0\0\x08\x03" + struct.pack(">iii", count, 28, 28))
         for start in range(0, count, len(images)):

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from digitjax.canonical import canonical
+from digitjax.picture.canonical import canonical
 
 
 def write(folder: Path, source: str) -> dict[str, Path]:
     """Fills a folder a kind of file: MNIST's digits as they are and inverted, drawings, and photos."""
-    from digitjax import data
+    from digitjax.data import datasets
     from experiments.pictures import Picture, sample
 
     def png(picture: Picture, side: int) -> bytes:
@@ -26,7 +26,7 @@ def write(folder: Path, source: str) -> dict[str, Path]:
         )
         return cv2.imencode(".png", cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA))[1].tobytes()
 
-    digits = data.load(source).validation.images[:100]
+    digits = datasets.load(source).validation.images[:100]
     kinds = {
         "28 x 28 PNG of MNIST": [png(digit, 28) for digit in digits],
         "28 x 28 PNG, black on white": [png(255 - digit, 28) for digit in digits],

@@ -21,12 +21,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int32
 
-from digitjax import data, fit, mesh, metrics, model, train
-from digitjax.config import NETWORKS, Config
-from digitjax.data import Dataset, Splits, epoch_batches
-from digitjax.predict import Predictor
-from digitjax.prepare import LOCAL_MNIST
-from digitjax.train import StepResult, TrainState
+from digitjax.base import device
+from digitjax.base.config import NETWORKS, Config
+from digitjax.data import datasets
+from digitjax.data.datasets import Dataset, Splits, epoch_batches
+from digitjax.data.tfds import LOCAL_MNIST
+from digitjax.network import model
+from digitjax.reading.predict import Predictor
+from digitjax.training import fit, metrics, train
+from digitjax.training.train import StepResult, TrainState
 from experiments.bench.ours import MILD, SPRINTS
 from experiments.bench.timing import clock, predictions
 from experiments.scoreboard import RESULTS, fill_readme
@@ -218,12 +221,12 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get(LOCAL_MNIST, "mnist"), help="as for digitjax train")
     parser.add_argument("--quick", action="store_true", help="small, on any device, and nothing is written")
     args = parser.parse_args()
-    if mesh.is_cpu() and not args.quick:
+    if device.is_cpu() and not args.quick:
         raise SystemExit("JAX sees no GPU here: --quick runs all of it, small, on the CPU, and writes nothing")
-    splits, size = data.load(args.data), QUICK if args.quick else Size()
-    versions, device = mesh.describe()["versions"], jax.devices()[0]
+    splits, size = datasets.load(args.data), QUICK if args.quick else Size()
+    versions = device.describe()["versions"]
     found: dict[str, Any] = {
-        "device": f"{device.device_kind}; data {splits.checksum[:12]}; "
+        "device": f"{jax.devices()[0].device_kind}; data {splits.checksum[:12]}; "
         + ", ".join(f"{name} {versions[name]}" for name in ("python", "jax", "jaxlib")),
         "accuracy": accuracy(splits, size),
         "peaks": peaks(size),

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any, cast
 
 IMPORTING = time.perf_counter()
-from digitjax import mesh  # noqa: E402
+from digitjax.base import device  # noqa: E402
 
 if __name__ == "__main__":
-    mesh.prepare(training=sys.argv[1] not in ("predict", "explanation"))
+    device.prepare(training=sys.argv[1] not in ("predict", "explanation"))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from digitjax import data, explain, metrics, model, train  # noqa: E402
-from digitjax.config import NETWORKS, AugmentConfig, Config, TrainingConfig  # noqa: E402
-from digitjax.predict import Predictor  # noqa: E402
+from digitjax.base.config import NETWORKS, AugmentConfig, Config, TrainingConfig  # noqa: E402
+from digitjax.data import datasets  # noqa: E402
+from digitjax.network import explain, model  # noqa: E402
+from digitjax.reading.predict import Predictor  # noqa: E402
+from digitjax.training import metrics, train  # noqa: E402
 from experiments.bench.timing import clock, predictions  # noqa: E402
 
 IMPORTED = time.perf_counter()
@@ -37,13 +39,13 @@ SPRINTS = {  # one recipe a mark: its steps of 64, and its config; the average r
 }
 
 
-def steps(config: Config, total: int, dataset: data.Dataset) -> Iterator[train.TrainState]:
+def steps(config: Config, total: int, dataset: datasets.Dataset) -> Iterator[train.TrainState]:
     """The state after each of `total` steps; JAX may run ahead by 32 of them."""
     on_device, compiled = jax.device_put(dataset), config.compiled_part()
     state = train.start(config, total, on_device)
     count = 0
     for epoch in range(total):
-        for indices in data.epoch_batches(config.seed, epoch, len(dataset.labels), config.batch_size):
+        for indices in datasets.epoch_batches(config.seed, epoch, len(dataset.labels), config.batch_size):
             state, result = train.train_step(compiled, total, state, on_device, indices)
             count += 1
             if count % 32 == 1:
@@ -63,7 +65,7 @@ def step(args: argparse.Namespace) -> dict[str, float]:
     """images/s on a named network with plain Adam: the median of three stretches."""
     config = Config("bench", batch_size=args.batch, model=NETWORKS[args.network], training=ADAM)
     stretch = 9_600 // args.batch
-    states = steps(config, 10_000, data.load(args.mnist).train)
+    states = steps(config, 10_000, datasets.load(args.mnist).train)
     compile_seconds = clock(lambda: advance(states, 1))
     advance(states, stretch // 4)
     rate = stretch * args.batch / np.median([clock(lambda: advance(states, stretch)) for _ in range(3)])
@@ -83,7 +85,7 @@ def accuracy(args: argparse.Namespace) -> dict[str, float]:
     """A whole training with the sprint of a mark. Validation at its end, then the test split, read this once."""
     total, config = SPRINTS[args.mark]
     config = replace(config, seed=args.seed)
-    splits = data.load(args.mnist)
+    splits = datasets.load(args.mnist)
     started = time.perf_counter()
     state = advance(steps(config, total, splits.train), total)
     training, cold = time.perf_counter() - started, time.time() - args.started
@@ -110,7 +112,7 @@ def predict(args: argparse.Namespace) -> dict[str, object]:
             layer, _, leaf = name.partition("/")
             params.setdefault(layer, {})[leaf] = weights[name]
     run = Predictor(config, {"params": params, "batch_stats": {}}).logits
-    images = data.load(args.mnist).test.images
+    images = datasets.load(args.mnist).test.images
     return predictions(run, images)
 
 
@@ -118,7 +120,7 @@ def explanation(args: argparse.Namespace) -> dict[str, float]:
     """Maps a second of each method for batches of 64, from uint8 in NumPy to 0..1 in NumPy, on the default network."""
     config = NETWORKS["default"]
     variables = model.init(config, jax.random.key(args.seed))
-    images = data.load(args.mnist).test.images[:64]
+    images = datasets.load(args.mnist).test.images[:64]
     rates = {}
     for name in explain.METHODS:
         run = partial(explain.explain, config, variables, images, None, name)
@@ -129,8 +131,8 @@ def explanation(args: argparse.Namespace) -> dict[str, float]:
 
 def growth(args: argparse.Namespace) -> dict[str, float]:
     """Seconds of an epoch over copies of 7,500 digits, compilation apart, and the most memory ever held."""
-    part = data.load(args.mnist).train.take(np.arange(7_500))
-    copies = data.Dataset(np.tile(part.images, (args.copies, 1, 1)), np.tile(part.labels, args.copies))
+    part = datasets.load(args.mnist).train.take(np.arange(7_500))
+    copies = datasets.Dataset(np.tile(part.images, (args.copies, 1, 1)), np.tile(part.labels, args.copies))
     network = NETWORKS["default"]
     network = replace(network, widths=tuple(args.width * width for width in network.widths))
     states = steps(Config("bench", model=network, augment=MILD), 100_000, copies)
@@ -150,7 +152,7 @@ def growth(args: argparse.Namespace) -> dict[str, float]:
 def startup(args: argparse.Namespace) -> dict[str, float]:
     """Seconds from the start of the process to the end of the default recipe's first step, and the rate after it."""
     config = Config("bench", augment=MILD)
-    states = steps(config, 1000, data.load(args.mnist).train)
+    states = steps(config, 1000, datasets.load(args.mnist).train)
     advance(states, 1)
     ready = time.time() - args.started
     rates = [6400 / clock(lambda: advance(states, 100)) for _ in range(4)]
@@ -159,10 +161,10 @@ def startup(args: argparse.Namespace) -> dict[str, float]:
 
 def weights(args: argparse.Namespace) -> dict[str, object]:
     """Writes `reference_same`, trained for a moment, for the peers: an npz of layer/leaf, and ONNX beside it."""
-    from digitjax import export
+    from digitjax.reading import export
 
     config = Config("bench", model=NETWORKS["reference_same"], training=ADAM)
-    state = advance(steps(config, 100, data.load(args.mnist).train), 100)
+    state = advance(steps(config, 100, datasets.load(args.mnist).train), 100)
     arrays = {f"{layer}/{leaf}": np.asarray(a) for layer, leaves in state.params.items() for leaf, a in leaves.items()}
     np.savez(args.weights, **cast(Any, arrays))
     graph = export.onnx_model(config.model, {"params": state.params, "batch_stats": {}})

@@ -6,14 +6,15 @@ Called by `experiments.bench` for as many processes as there are cores, and for 
 import argparse
 import json
 
-from digitjax import hosts, mesh
+from digitjax.base import device, hosts
 
-mesh.prepare()
+device.prepare()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from digitjax import data, train  # noqa: E402
-from digitjax.config import Config  # noqa: E402
+from digitjax.base.config import Config  # noqa: E402
+from digitjax.data import datasets  # noqa: E402
+from digitjax.training import train  # noqa: E402
 from experiments.bench.ours import ADAM, MILD  # noqa: E402
 from experiments.bench.timing import clock  # noqa: E402
 
@@ -24,16 +25,16 @@ IMAGES = 15_360
 def rate(source: str, batch_size: int) -> float:
     """images/s of training `default` on all devices: the median of three stretches."""
     config = Config("bench", batch_size=batch_size, augment=MILD, training=ADAM)
-    devices, steps = mesh.data_parallel(), IMAGES // batch_size
-    dataset = data.load(source).train
-    on_devices = mesh.replicate(dataset, devices)
-    state = mesh.replicate(train.create_state(config, steps), devices)
-    batches = data.epoch_batches(0, 0, len(dataset.labels), batch_size)[:steps]
+    devices, steps = device.data_parallel(), IMAGES // batch_size
+    dataset = datasets.load(source).train
+    on_devices = device.replicate(dataset, devices)
+    state = device.replicate(train.create_state(config, steps), devices)
+    batches = datasets.epoch_batches(0, 0, len(dataset.labels), batch_size)[:steps]
 
     def stretch() -> None:
         nonlocal state
         for number, indices in enumerate(batches):
-            state, result = train.train_step(config, steps, state, on_devices, mesh.divide(indices, devices), devices)
+            state, result = train.train_step(config, steps, state, on_devices, device.divide(indices, devices), devices)
             if number % 8 == 0:
                 result.loss.block_until_ready()
         jax.block_until_ready(state)

@@ -27,8 +27,11 @@ import cv2
 import jax
 import numpy as np
 
-from digitjax import artifact, data, export, mesh, model, trust
-from digitjax.config import NETWORKS, Config
+from digitjax.base import device
+from digitjax.base.config import NETWORKS, Config
+from digitjax.data import datasets
+from digitjax.network import model
+from digitjax.reading import artifact, export, trust
 from experiments.bench import page
 from experiments.bench.__main__ import PEERS, ROOT, machine
 from experiments.bench.load import measure, request
@@ -96,7 +99,7 @@ def resident_mib(pid: int) -> float:
 class Bench:
     def __init__(self, folder: Path, rounds: int, seconds: float):
         self.folder, self.rounds, self.seconds = folder, rounds, seconds
-        images = data.load("mnist5k").everything()
+        images = datasets.load("mnist5k").everything()
         prepare(folder, images.images, images.labels)
         self.bodies = [json.dumps({"image": image.ravel().tolist()}).encode() for image in images.images[:64]]
         self.files = [cv2.imencode(".png", image)[1].tobytes() for image in images.images[:64]]
@@ -230,7 +233,7 @@ def main() -> None:
     args = parser.parse_args()
     if not PEERS.exists():
         print("the peers are not installed ('make bench-setup' does it): digitjax alone is measured", file=sys.stderr)
-    mesh.prepare(training=False)
+    device.prepare(training=False)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), args.rounds, args.seconds)
         found: dict[str, Any] = bench.run()

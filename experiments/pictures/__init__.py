@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from digitjax import data
-from digitjax.data import Dataset
+from digitjax.data import datasets
+from digitjax.data.datasets import Dataset
 from experiments.pictures import corruptions, drawings, nondigits, photos, scans, strings
 from experiments.pictures.strokes import Random, Subject
 
@@ -73,4 +73,4 @@ def sample(
 
 @cache
 def _digits(split: str) -> Dataset:
-    return getattr(data.load("mnist"), split)
+    return getattr(datasets.load("mnist"), split)

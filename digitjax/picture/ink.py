@@ -1,0 +1,267 @@
+"""Pixels -> strokes, bright on dark, free of paper, light and ruling; no threshold is for good, grey levels survive."""
+
+import itertools
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from digitjax.picture.pixels import Pixels
+
+Ink = Float32[np.ndarray, "_ _"]
+"""[height, width], from 0 for paper to 1 for full ink."""
+
+LEAST_CONTRAST = 0.035  # of the range from black to white: what is fainter is taken for paper
+
+
+def ink(picture: Pixels, several: bool = False) -> Ink:
+    """Strokes from 0 (paper) to 1 (full ink), whatever the paper, the light, the pen and the polarity; blank is 0.
+
+    With `several` digits to be found no piece of ink is the main one: all that look like ink speak for themselves.
+    """
+    grey = _grey(picture)
+    border = np.uint8(np.median(ring(grey)))
+    even, nearly = (cv2.countNonZero(cv2.inRange(grey, int(border) - by, int(border) + by)) for by in (1, 16))
+    if even > 0.5 * grey.size and nearly < 1.1 * even:  # drawn, or scanned to pure white
+        bright = cv2.mean(grey)[0] > border
+        strokes = np.maximum(grey, border) - border if bright else border - np.minimum(grey, border)
+        left, top, wide, high = cv2.boundingRect(strokes)
+        # Free of the border, the ink can be had from its own part of the picture.
+        free = left > 0 and top > 0 and left + wide < grey.shape[1] and top + high < grey.shape[0]
+        area = np.s_[top - 1 : top + high + 1, left - 1 : left + wide + 1] if free else np.s_[:, :]
+        part = strokes[area].astype(np.float32) * (1 / max(255 - int(border) if bright else int(border), 1))
+        found = np.zeros(grey.shape, np.float32)
+        found[area] = _cleaned(_without_ruling(part, LEAST_CONTRAST, several), LEAST_CONTRAST, several)[0]
+        return found
+    return _photographed(cv2.bitwise_not(grey) if bright_on_dark(grey) else grey, several)
+
+
+def ring(grey: np.ndarray) -> np.ndarray:
+    """The pixels of the border."""
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+
+
+def quantile(values: np.ndarray, share: float) -> float:
+    """The value that `share` of the values are at most; several times as fast as NumPy's, which interpolates."""
+    place = int(share * (len(values) - 1))
+    return float(np.partition(values, place)[place])
+
+
+def _grey(picture: np.ndarray) -> UInt8[np.ndarray, "_ _"]:
+    """The mixture of the colours in which the ink stands out most."""
+    if picture.ndim == 2:
+        return picture
+    red, green, blue = cv2.split(picture)
+    if cv2.norm(red, green, cv2.NORM_INF) == 0 and cv2.norm(green, blue, cv2.NORM_INF) == 0:
+        return green
+    fewer = -(-max(picture.shape) // 200)  # whole pixels become one: OpenCV has a fast path for that
+    size = max(1, picture.shape[1] // fewer), max(1, picture.shape[0] // fewer)
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if fewer > 1 else picture
+    detail = cv2.subtract(small, cv2.blur(small, (2 * (max(small.shape) // 12) + 1,) * 2), dtype=cv2.CV_32F)
+    detail = detail.reshape(-1, 3)
+    weights = np.abs(np.linalg.eigh(detail.T @ detail)[1][:, -1])
+    weights = (weights / max(float(weights.sum()), 1e-6)).astype(np.float32)
+    return cv2.transform(picture, weights[None])
+
+
+def bright_on_dark(grey: np.ndarray) -> bool:
+    """Polarity: the border is paper, also where light is uneven, and ink is the little that stands out."""
+    small = (
+        cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        if (zoom := 160 / max(grey.shape)) < 1
+        else grey
+    )
+    small = small.astype(np.float32)
+    if max(small.shape) <= 24:  # cut out tightly: the ink reaches the border, though seldom a corner
+        reach = 1 + min(small.shape) // 16
+        corners = small[:reach], small[-reach:]
+        paper = [rows[:, side].mean() for rows in corners for side in (slice(reach), slice(-reach, None))]
+        votes = np.sign((small.min() + small.max()) / 2 - paper).sum()
+        if votes:
+            return votes > 0
+    fine, near, far = (small - cv2.blur(small, (max(9, min(small.shape) // share) | 1,) * 2) for share in (8, 3, 2))
+    # Products, for NumPy's power of floats takes a hundred times as long.
+    skews = [float((d * d * d).mean()) / (float((d * d).mean()) + 1e-6) ** 1.5 for d in (fine, near)]
+    low, high = float(far.min()), float(far.max())
+    corners = far[:: far.shape[0] - 1, :: far.shape[1] - 1]
+    border = (float(np.median(ring(far))) + float(np.median(corners)) - low - high) / (high - low + 1e-6)
+    return sum(min(max(skew, -2), 2) for skew in skews) - 2 * max(1, 48 / min(small.shape)) * border > 0
+
+
+def _photographed(grey: np.ndarray, several: bool) -> Ink:
+    """Dark ink on uneven paper. What is wider than a stroke (shadows, desks, vignettes) is paper too; how wide strokes
+    are is found by trying: the smallest width at which the ink is whole, so that the next greater adds nothing."""
+    shorter = min(grey.shape)
+    grain = float(np.median(cv2.absdiff(grey, cv2.blur(grey, (3, 3)))))
+    faint = grain > 0.04 * float(np.ptp(np.percentile(grey[:: 1 + shorter // 100, :: 1 + shorter // 100], (1, 99))))
+    spread = shorter / 600 if shorter > 480 else 0.8 if shorter > 60 or faint else 0
+    smooth = cv2.GaussianBlur(grey, (0, 0), spread) if spread else grey
+    tries: list[tuple[Ink, Ink, float, float]] = []
+    for side in sorted(
+        {
+            max(5, int(share * shorter)) | 1
+            for share in ((0.035, 0.085, 0.2, 0.34, 0.6) if shorter > 100 else (0.2, 0.34, 0.6))
+        }
+    ):
+        paper = np.maximum(cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8)), 1)
+        strokes, floor = _above_noise(1 - smooth / paper.astype(np.float32))
+        if not tries:  # ruled lines are thinner than any stroke: take them out of the picture once
+            cleared = _without_ruling(strokes, floor, several)
+            if cleared is not strokes:
+                smooth = np.clip(smooth + paper * (strokes - cleared), 0, 255).astype(np.uint8)
+                strokes = cleared
+        tries.append((strokes, *_cleaned(strokes, floor, several)))
+    best = max(value for *_, value in tries)
+    if not best:
+        return tries[0][1]
+    for (_, found, peak, value), (wider, _, next_peak, _) in itertools.pairwise(tries):
+        if value > 0.5 * best:
+            core = (found > 0.75).astype(np.uint8)
+            count, labels = cv2.connectedComponents((wider > 0.75 * peak).astype(np.uint8))
+            whole = np.bincount(labels[core > 0], minlength=count) > 0
+            whole[0] = False
+            if several:  # a shadow that takes in some of many digits is no reason to go on
+                whole &= (_contact(labels, count) > 0).sum(0) < 2
+            added = whole[labels.astype(np.int32)] & (cv2.dilate(core, np.ones((3, 3), np.uint8)) == 0)
+            # Whole, or what comes next is no longer this ink but something fainter behind it.
+            if np.count_nonzero(added) < 0.05 * cv2.countNonZero(core) or next_peak < 0.75 * peak:
+                return found
+    return tries[-1][1]
+
+
+def _contact(labels: np.ndarray, count: int) -> np.ndarray:
+    """How many pixels of the top, bottom, left and right border each of the components has."""
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    return np.stack([np.bincount(side, minlength=count) for side in sides])
+
+
+def _above_noise(strokes: Ink) -> tuple[Ink, float]:
+    """Strokes less what paper alone shows, and the level above which they are hardly noise."""
+    # At least a quarter of any picture is paper, so its low percentiles tell the paper's mean and spread.
+    low, middle = np.percentile(strokes.ravel()[:: max(1, strokes.size // 20000)], (5, 20)).tolist()
+    spread = (middle - low) / 0.8
+    return np.maximum(strokes - (middle + 0.84 * spread), 0), max(
+        min(4 * float(spread), 0.3 * float(strokes.max())), LEAST_CONTRAST
+    )
+
+
+def _without_ruling(strokes: Ink, floor: float, several: bool) -> Ink:
+    """Take printed lines out: thin, nearly straight, from one side of the frame to another."""
+    if min(strokes.shape) < 64 or np.count_nonzero(ring(strokes) > floor) < 2:
+        return strokes
+    strokes = _without_rows(strokes, floor, several)
+    return np.ascontiguousarray(_without_rows(strokes.T, floor, several).T)
+
+
+def _is_strip(strokes: Ink) -> bool:
+    return strokes.shape[1] > 1.9 * strokes.shape[0]
+
+
+def _without_rows(strokes: Ink, floor: float, several: bool) -> Ink:
+    height, width = strokes.shape
+    thin = max(3, height // 50) | 1
+    ridge = strokes - cv2.morphologyEx(strokes, cv2.MORPH_OPEN, np.ones((thin + 2, 1), np.uint8))
+    steps = min(width, max(24, width // 5))
+    seen = cv2.resize(ridge, (steps, height), interpolation=cv2.INTER_AREA)
+    # A path gains where it sees a line and loses where it does not; outside the frame it is free to go.
+    outside = height // 4
+    gain = np.zeros((steps, height + 2 * outside), np.float32)
+    gain[:, outside : outside + height] = np.minimum(seen.T / floor, 1) - 0.7
+    best, came = gain[0].copy(), np.zeros(gain.shape, np.int8)
+    most = 2  # rows a step: lines lean up to 20 degrees
+    for step in range(1, steps):
+        padded = np.pad(best, most, constant_values=-1e9)
+        choices = np.stack([padded[i : i + len(best)] for i in range(2 * most + 1)])
+        came[step] = choices.argmax(0)
+        best = choices.max(0) + gain[step]
+    ends = np.flatnonzero(best > 0.12 * steps)
+    if not len(ends):
+        return strokes
+    ends = ends[np.argsort(-best[ends], kind="stable")]
+    paths = np.empty((steps, len(ends)), int)
+    paths[-1] = ends
+    for step in range(steps - 1, 0, -1):
+        paths[step - 1] = paths[step] + came[step, paths[step]] - most
+    lines: list[np.ndarray] = []
+    x = np.arange(steps)
+    while paths.shape[1]:
+        path = paths[:, 0]
+        # Of paths that run together the best one is the line.
+        paths = paths[:, (np.abs(paths - path[:, None]) <= thin).mean(0) < 0.1]
+        inside = (path >= outside) & (path < outside + height)
+        if several and not _reaches_both_ends(gain[x[inside], path[inside]] > -0.2):  # the line of a row of cells
+            continue
+        if inside.mean() > 0.3:
+            bend = np.polyval(np.polyfit(x[inside], path[inside], 2), x[inside]) - path[inside]
+            if np.abs(bend).mean() < 0.7 + height / 400:
+                lines.append(np.interp((np.arange(width) + 0.5) * steps / width - 0.5, x, path - outside))
+    if not lines:
+        return strokes
+    cleared, strongest = strokes.copy(), float(strokes.max())
+    band = np.zeros(strokes.shape, bool)
+    column = np.broadcast_to(np.arange(width), (2 * thin + 1, width))
+    for line in lines:
+        rows = np.round(line).astype(int) + np.arange(-thin, thin + 1)[:, None]
+        there = (rows >= 0) & (rows < height)
+        values = np.where(there, strokes[np.clip(rows, 0, height - 1), column], 0)
+        # The line itself is what is typical along it; strokes that cross it are darker.
+        blocks = values[:, : width // 6 * 6].reshape(len(values), 6, -1)
+        typical = np.median(blocks, axis=2)
+        if several and height > 1.9 * width and typical[thin].mean() > 0.5 * strongest:  # in a strip: a one
+            continue
+        # A stroke that runs along the line for a while is darker than the line is anywhere else.
+        typical = np.minimum(typical, 1.5 * np.median(typical, axis=1, keepdims=True))
+        typical = cv2.resize(typical, (width, len(values)), interpolation=cv2.INTER_LINEAR)
+        part = there & (typical > 0.3 * floor)
+        at = rows[part], column[part]
+        cleared[at] = np.maximum(values - 1.3 * typical, 0)[part]
+        band[at] = True
+    if float((cleared**2).sum()) < 0.1 * float((strokes**2).sum()) and len(lines) < 2:
+        return strokes
+    # Where a stroke crossed a line, it goes on from above to below.
+    bridged = cv2.morphologyEx(cleared, cv2.MORPH_CLOSE, np.ones((2 * thin + 3, 3), np.uint8))
+    return np.where(band, np.maximum(cleared, np.minimum(bridged, strokes)), cleared)
+
+
+def _reaches_both_ends(seen: np.ndarray) -> bool:
+    end = max(2, len(seen) // 20)
+    return bool(len(seen) and min(seen[:end].mean(), seen[-end:].mean()) > 0.5)
+
+
+def _cleaned(strokes: Ink, floor: float, several: bool) -> tuple[Ink, float, float]:
+    """Full ink is 1; specks, noise and what hangs at the border are 0. Also how strong full ink was, and how much it
+    looks like the ink that matters: long and strong."""
+    mask = strokes > floor
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    if count == 1:
+        return np.zeros_like(strokes), 0.0, 0.0
+    left, top, wide, high, area = stats.T
+    inked = np.flatnonzero(mask)
+    mean = np.bincount(labels.ravel()[inked], strokes.ravel()[inked], count) / area
+    # What lies along the border (a desk, a box's edge) is hardly the digit; what ends there may be.
+    longest = np.maximum(wide, high)
+    contact = _contact(labels, count)
+    along = contact.max(0) > 0.8 * longest
+    sides = slice(2, 4) if several and _is_strip(strokes) else slice(0, 4)  # there digits reach from top to bottom
+    across = (contact[sides] > 0).sum(0) > 1
+    value = longest * np.minimum(mean, 0.6) ** 3 * np.where(along, 0.03, np.where(across, 0.03 if several else 0.1, 1))
+    value[0] = 0
+    main = int(value.argmax())
+    box = np.s_[top[main] : top[main] + high[main], left[main] : left[main] + wide[main]]
+    peak = quantile(strokes[box][labels[box] == main], 0.8)
+    if peak < (3 if min(strokes.shape) > 150 else 1.5) * LEAST_CONTRAST:
+        return np.zeros_like(strokes), 0.0, 0.0
+    if several:  # what is of its size is of its kind
+        across &= longest > 1.6 * longest[main]
+    keep = (area >= 0.01 * area[main]) & (mean > 0.3 * mean[main])
+    if not (along | across)[main]:
+        keep &= ~(along | across)
+    keep[0] = False
+    found = np.zeros(strokes.shape, np.float32)
+    kept = inked[keep[labels.ravel()[inked]]]
+    found.ravel()[kept] = np.minimum(strokes.ravel()[kept] / peak, 1)
+    if several and floor < 0.35 * peak and (hanging := (along | across) & ~keep).any():
+        # A digit may hang at the border by a line that is fainter.
+        strong = np.where(hanging[labels] & (strokes > 0.35 * peak), strokes, np.float32(0))
+        found = np.maximum(found, _cleaned(strong, 0.35 * peak, False)[0])
+    return found, peak, float(value[keep].sum() if several else value[main])

@@ -1,0 +1,127 @@
+"""Pictures on disk: which are meant, the answer to each, and a table of the answers."""
+
+import csv
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from digitjax.base.errors import DigitjaxError
+from digitjax.picture.canonical import canonical
+from digitjax.picture.pixels import PictureError
+from digitjax.reading.lines import Reading, marked, read
+from digitjax.reading.predict import Prediction, Predictor, predictions
+from digitjax.training.checkpoint import write_file
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+"""What counts as a picture in a folder; a file that is named is tried whatever it is called."""
+
+
+class Answer(NamedTuple):
+    """Of one file: a prediction and what the network saw, or what is wrong with the file."""
+
+    file: Path
+    prediction: Prediction | None
+    seen: UInt8[np.ndarray, "28 28"] | None
+    error: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """As the command line's JSON has it."""
+        answer = self.prediction._asdict() if self.prediction else {"error": self.error}
+        return {"file": str(self.file)} | answer
+
+
+def named(words: Sequence[str]) -> list[Path]:
+    """The files that are meant: of a folder all pictures below it, of a pattern those that it matches, in their order.
+
+    Raises:
+      DigitjaxError: a folder or a pattern that has none.
+    """
+    return [file for word in words for file in _meant(word)]
+
+
+def _meant(word: str) -> Iterator[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    elif glob.has_magic(word) and not path.exists():
+        files = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    else:
+        files = [path]
+    if not files:
+        raise DigitjaxError(f"no pictures in {word}: name pictures ({', '.join(sorted(SUFFIXES))}) or their folder")
+    yield from files
+
+
+def predict(predictor: Predictor, files: Sequence[Path]) -> list[Answer]:
+    """The answer to each file, in their order; a bad file is answered by its error and harms no other."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        forms = list(threads.map(_form, files))
+    seen = [form for form in forms if not isinstance(form, str)]
+    answers = iter(predictions(predictor.judge(np.stack(seen))) if seen else [])
+    return [
+        Answer(file, None, None, form) if isinstance(form, str) else Answer(file, next(answers), form)
+        for file, form in zip(files, forms)
+    ]
+
+
+def _form(file: Path) -> UInt8[np.ndarray, "28 28"] | str:
+    try:
+        return canonical(file)
+    except PictureError as error:
+        return str(error)
+
+
+class Page(NamedTuple):
+    """Of one file: the digits that were found in it, or what is wrong with the file."""
+
+    file: Path
+    reading: Reading | None
+    error: str = ""
+
+    def document(self, mark_unsure: bool = False) -> dict[str, Any]:
+        """As the command line's JSON has it; with `mark_unsure` an unsure digit's text is a question mark."""
+        if self.reading is None:
+            return {"file": str(self.file), "error": self.error}
+        text = marked(self.reading) if mark_unsure else self.reading.text
+        lines = [[digit._asdict() for digit in line] for line in self.reading.lines]
+        return {"file": str(self.file), "text": text, "lines": lines}
+
+
+def read_all(predictor: Predictor, files: Sequence[Path]) -> list[Page]:
+    """All digits of each file, in their order; a bad file is answered by its error and harms no other."""
+
+    def page(file: Path) -> Page:
+        try:
+            return Page(file, read(predictor, file))
+        except PictureError as error:
+            return Page(file, None, str(error))
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        return list(threads.map(page, files))
+
+
+def write_csv(file: Path, documents: Sequence[Mapping[str, Any]]) -> None:
+    """A line a file: digit, confidence, verdict and the ten probabilities of a prediction, or the text that was read.
+
+    Raises:
+      DigitjaxError: it cannot be written.
+    """
+    predicted = ["digit", "confidence", "verdict", *(f"p{digit}" for digit in range(10))]
+    texts = any("text" in document for document in documents)
+    columns = ["file", *(["text"] if texts else predicted), "error"]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="") as stream:
+            table = csv.DictWriter(stream, columns, extrasaction="ignore")
+            table.writeheader()
+            for document in documents:
+                shares = {f"p{digit}": share for digit, share in enumerate(document.get("probabilities", ()))}
+                table.writerow({**document, **shares})
+
+    write_file(file, write)

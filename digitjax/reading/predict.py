@@ -1,0 +1,168 @@
+"""A trained model ready for use: any number of pictures in, their answers out, at the speed of the machine."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+from digitjax.base import device
+from digitjax.base.config import ModelConfig
+from digitjax.network import model
+from digitjax.network.model import Images, Variables
+from digitjax.reading import artifact
+from digitjax.reading.artifact import Artifact
+from digitjax.reading.trust import VERDICTS, Trust, judge
+
+LARGEST = 32
+"""Pictures in the largest compiled batch on a CPU: what it computes with stays in a core's cache."""
+
+
+class Judged(NamedTuple):
+    """The answers to n images."""
+
+    digits: Int32[np.ndarray, " n"]
+    confidences: Float32[np.ndarray, " n"]
+    """The calibrated probability of each digit."""
+    probabilities: Float32[np.ndarray, "n classes"]
+    verdicts: Int32[np.ndarray, " n"]
+    """Places in `trust.VERDICTS`."""
+
+
+class Prediction(NamedTuple):
+    """The answer to one picture: `digit` is the best guess, whatever the verdict."""
+
+    digit: int
+    confidence: float
+    probabilities: tuple[float, ...]
+    verdict: str
+
+
+class Predictor:
+    """Compiled once for each of a few batch sizes, and thread-safe; every answer depends on its own image alone.
+
+    On a CPU many pictures go in batches of 32, a thread a core, and the rest in powers of two, so that none is padded;
+    for that, and for the latency of one picture, `device.prepare(training=False)` must have come before JAX started. On
+    accelerators a batch is padded to a power of two, and a large one divided among them.
+
+    Args:
+      trust: what `judge` and `predict` need; without it there are only logits.
+      name: what was loaded, and `checksum`: of which file.
+      program: an exported program, which answers in place of our model code.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        variables: Variables,
+        trust: Trust | None = None,
+        name: str = "",
+        checksum: str = "",
+        program: jax.export.Exported | None = None,
+    ):
+        self.config, self.variables, self.trust, self.name, self.checksum = config, variables, trust, name, checksum
+        # As constants of the program the weights are laid out and transformed once, by the compiler.
+        constants = jax.device_put(variables)
+
+        def logits(images: jax.Array) -> Any:
+            return program.call(images)["logits"] if program else model.logits(config, constants, images)
+
+        def judged(images: jax.Array) -> jax.Array:
+            assert trust is not None, "this model was loaded without its trust"
+            given = program.call(images) if program else answers(config, constants, trust, images)
+            return jnp.concatenate([given["probabilities"], given["verdicts"][:, None]], axis=1)
+
+        self._logits, self._judged = jax.jit(logits), jax.jit(judged)
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._devices = device.data_parallel(local=True)
+
+    def predict(self, pictures: Any) -> Any:
+        """A `Prediction` of one picture (a path, bytes, a PIL image, an array), or a list of them for many.
+
+        Many is a list, a tuple or an N x 28 x 28 array.
+
+        Raises:
+          PictureError: a picture is bad.
+        """
+        from digitjax.picture.canonical import canonical
+
+        many = isinstance(pictures, list | tuple) or (
+            isinstance(pictures, np.ndarray) and pictures.ndim == 3 and pictures.shape[1:] == (28, 28)
+        )
+        sources = list(pictures) if many else [pictures]
+        forms = [canonical(source) for source in sources]
+        answers = predictions(self.judge(np.stack(forms))) if forms else []
+        return answers if many else answers[0]
+
+    def judge(self, images: UInt8[np.ndarray, "n 28 28"]) -> Judged:
+        """The answers to images in MNIST's form, bright strokes on dark."""
+        rows = self._in_parts(self._judged, images, self.config.classes + 1)
+        probabilities = rows[:, :-1]
+        digits = probabilities.argmax(1).astype(np.int32)
+        return Judged(digits, probabilities.max(1), probabilities, rows[:, -1].astype(np.int32))
+
+    def logits(self, images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n classes"]:
+        """The logits of each image in MNIST's form."""
+        return self._in_parts(self._logits, images, self.config.classes)
+
+    def warm(self, sizes: Sequence[int] = (1, 2, 4, 8, 16, LARGEST)) -> None:
+        """Compiles `judge` for these numbers of images."""
+        for size in sizes:
+            self.judge(np.zeros((size, 28, 28), np.uint8))
+
+    def _in_parts(self, compute: Callable[[np.ndarray], jax.Array], images: np.ndarray, width: int) -> np.ndarray:
+        count = len(images)
+        if not count:
+            return np.zeros((0, width), np.float32)
+        if not device.is_cpu():
+            devices = self._devices if self._devices and count >= LARGEST * self._devices.size else None
+            share = devices.size if devices else 1
+            padded = np.zeros((-(-(1 << (count - 1).bit_length()) // share) * share, 28, 28), np.uint8)
+            padded[:count] = images
+            return np.asarray(compute(device.divide(padded, devices, axis=0)))[:count]
+        parts = list(_parts(count))
+        if len(parts) == 1:
+            return np.asarray(compute(images))
+        return np.concatenate(list(self._threads.map(lambda part: np.asarray(compute(images[part])), parts)))
+
+
+def answers(config: ModelConfig, variables: Variables, trust: Trust, images: Images) -> dict[str, Any]:
+    """The logits, calibrated probabilities [batch, classes] and verdicts [batch] of images: what is exported."""
+    logits, embedding = model.logits_and_embedding(config, variables, images)
+    probabilities, verdicts = judge(trust, images, logits, embedding)
+    return {"logits": logits, "probabilities": probabilities, "verdicts": verdicts}
+
+
+def predictions(judged: Judged) -> list[Prediction]:
+    return [
+        Prediction(int(digit), float(confidence), tuple(row.tolist()), VERDICTS[verdict])
+        for digit, confidence, row, verdict in zip(*judged)
+    ]
+
+
+def load(which: str = "pretrained") -> Predictor:
+    """The model that ships, a finished run's folder, or a model file, ready for use.
+
+    Raises:
+      DigitjaxError: there is none, or it is damaged.
+    """
+    return of(artifact.read(which))
+
+
+def of(found: Artifact) -> Predictor:
+    """The model of a file that was read, ready for use."""
+    return Predictor(*found[:3], found.name, found.checksum, found.program)
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """Cuts `count` into slices of 32 and then of smaller powers of two."""
+    start = 0
+    while start < count:
+        size = min(LARGEST, 1 << ((count - start).bit_length() - 1))
+        yield slice(start, start + size)
+        start += size

@@ -1,0 +1,307 @@
+"""Pictures by the million, read in ranges from where they lie: folders, arrays, tables."""
+
+import gzip
+import hashlib
+import importlib.util
+import json
+import os
+import zipfile
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from digitjax.base.errors import DigitjaxError, UsageError, first_line
+from digitjax.picture.canonical import canonical
+from digitjax.picture.pixels import PictureError
+from digitjax.reading import files
+
+_DECODED_AT_ONCE, _IMAGE = 64, 28 * 28
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+class Pictures(NamedTuple):
+    """Files of one picture each."""
+
+    files: Sequence[str]
+
+    @property
+    def size(self) -> int:
+        return len(self.files)
+
+    def name(self, place: int) -> dict[str, Any]:
+        return {"file": self.files[place]}
+
+    def identity(self) -> Mapping[str, Any]:
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(json.dumps(_stamp(file)).encode())
+        return {"pictures": self.size, "checksum": digest.hexdigest()}
+
+
+class Rows(NamedTuple):
+    """Images one after another in a file, 784 bytes each and in MNIST's form: IDX, or an array in an .npz."""
+
+    file: str
+    member: str
+    """The array's name in the .npz; '' of an IDX file."""
+    size: int
+    offset: int
+    """Bytes before the first image."""
+
+    def name(self, place: int) -> dict[str, Any]:
+        return {"file": self.file, "row": place}
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"pictures": self.size, "member": self.member, "stamp": _stamp(self.file)}
+
+
+class Table(NamedTuple):
+    """A column of a Parquet file: pictures as they were in their files, or 784 bytes in MNIST's form."""
+
+    file: str
+    column: str
+    size: int
+
+    def name(self, place: int) -> dict[str, Any]:
+        return {"file": self.file, "row": place}
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"pictures": self.size, "column": self.column, "stamp": _stamp(self.file)}
+
+
+Source = Pictures | Rows | Table
+Range = tuple[int, int]
+
+
+def sources(words: Sequence[str]) -> list[Source]:
+    """What is meant: files and patterns, folders of pictures, of IDX files or of Parquet files.
+
+    Raises:
+      DigitjaxError: there is nothing, or an array or a table holds no images of 28 x 28.
+    """
+    found: list[Source] = []
+    for word in words:
+        pictures: list[str] = []
+        for file in _inside(Path(word).expanduser()) or files.named([word]):
+            many = _many(file)
+            if many is None:
+                pictures.append(str(file))
+            else:
+                found.append(many)
+        if pictures:
+            found.append(Pictures(pictures))
+    if not sum(source.size for source in found):
+        raise DigitjaxError(f"{' '.join(words)} holds no pictures: name a folder, an .npz, an IDX or a Parquet file")
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The IDX or Parquet files of a folder; of an IDX file that is there packed and unpacked, one."""
+    images = {file.name.removesuffix(".gz"): file for file in sorted(folder.glob("*idx3-ubyte*"))}
+    return [*images.values()] or sorted(folder.rglob("*.parquet"))
+
+
+class Block(NamedTuple):
+    """Pictures on their way: their names, the images of the good ones, and what is wrong with the others."""
+
+    start: int
+    stop: int
+    names: list[dict[str, Any]]
+    images: UInt8[np.ndarray, "n 28 28"]
+    errors: dict[int, str]
+
+
+class Reader:
+    """Reads ranges of pictures; going forward it reads nothing twice. For one thread at a time."""
+
+    def __init__(self, inputs: Sequence[Source]):
+        self._inputs = inputs
+        self._firsts = [0, *accumulate(source.size for source in inputs)]
+        self._opened: dict[int, Any] = {}
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for opened in self._opened.values():
+            opened.close()
+
+    def read(self, start: int, stop: int) -> Block:
+        """The pictures from `start` to `stop`, counted through all sources; a bad one becomes its error."""
+        images, good = np.zeros((stop - start, 28, 28), np.uint8), 0
+        names: list[dict[str, Any]] = []
+        errors: dict[int, str] = {}
+        number = bisect_right(self._firsts, start) - 1
+        while len(names) < stop - start:
+            first = start + len(names) - self._firsts[number]
+            last = min(stop, self._firsts[number + 1]) - self._firsts[number]
+            for chunk in self._chunks(number, first, last):
+                for form in chunk if isinstance(chunk, np.ndarray) else self._threads.map(_form, chunk):
+                    if isinstance(form, str):
+                        errors[len(names)] = form
+                    else:
+                        images[good] = form
+                        good += 1
+                    names.append(self._inputs[number].name(start + len(names) - self._firsts[number]))
+            number += 1
+        return Block(start, stop, names, images[:good], errors)
+
+    def _chunks(self, number: int, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "n 28 28"] | Sequence[Any]]:
+        """Images in MNIST's form, or pictures of any kind."""
+        source = self._inputs[number]
+        if isinstance(source, Pictures):
+            yield source.files[start:stop]
+            return
+        try:
+            opened: Any = self._opened.get(number)
+            if opened is None:
+                opened = _Cursor(source) if isinstance(source, Table) else _stream(source.file, source.member)
+                self._opened[number] = opened
+            if isinstance(source, Table):
+                yield from opened.chunks(start, stop)
+                return
+            opened.seek(source.offset + start * _IMAGE)
+            content = opened.read((stop - start) * _IMAGE)
+            yield np.frombuffer(content, np.uint8).reshape(stop - start, 28, 28)
+        except _DAMAGED as error:
+            where = f"{source.file} is damaged between its pictures {start} and {stop}"
+            raise DigitjaxError(f"{where} ({first_line(error)}): mend it, and run again with another --out") from error
+
+
+class _Cursor:
+    """A place in a column of a Parquet file, whose rows are read a few at a time."""
+
+    def __init__(self, table: Table):
+        import pyarrow.parquet
+
+        self._table = table
+        self._file = pyarrow.parquet.ParquetFile(table.file, buffer_size=1 << 20)
+        groups = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
+        self._firsts = [0, *accumulate(groups)]
+        self._first, self._rows = 0, None
+        self._batches: Iterator[Any] = iter(())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def chunks(self, start: int, stop: int) -> Iterator[Any]:
+        while start < stop:
+            if self._rows is None or start < self._first:
+                group = bisect_right(self._firsts, start) - 1
+                self._batches = self._file.iter_batches(
+                    _DECODED_AT_ONCE, range(group, len(self._firsts) - 1), [self._table.column]
+                )
+                self._first, self._rows = self._firsts[group], next(self._batches).column(0)
+            while start >= self._first + len(self._rows):
+                self._first, self._rows = self._first + len(self._rows), next(self._batches).column(0)
+            part = self._rows.slice(start - self._first, stop - start)
+            yield _unpacked(part)
+            start += len(part)
+
+
+def _unpacked(column: Any) -> Any:
+    """Rows of Arrow as images, where they are numbers, or as the bytes of files."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(column.type):  # as Hugging Face stores pictures
+        column = column.field("bytes")
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        return column.flatten().to_numpy().reshape(len(column), 28, 28)
+    return column.to_pylist()
+
+
+def _many(file: Path) -> Rows | Table | None:
+    """What an array file or a table holds; None where the file is a single picture."""
+    if file.suffix == ".parquet":
+        return _table(file)
+    try:
+        if file.suffix == ".npz":
+            return _in_npz(file)
+        if "idx3-ubyte" in file.name:
+            with _stream(str(file), "") as stream:
+                head = stream.read(16)
+            size, *shape = np.frombuffer(head[4:], ">i4").tolist()
+            if head[:4] != b"\0\0\x08\x03" or shape != [28, 28]:
+                raise ValueError(f"it starts with {head!r}")
+            if file.suffix != ".gz" and file.stat().st_size != 16 + size * _IMAGE:
+                raise ValueError(f"its header tells of {size} images, its size of another number")
+            return Rows(str(file), "", size, 16)
+    except _DAMAGED as error:
+        what = f"{file} is damaged, or holds no images of 28 x 28 bytes"
+        raise DigitjaxError(f"{what} ({first_line(error)}): name another file") from error
+    return None
+
+
+def _in_npz(file: Path) -> Rows:
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        # Before any answer: reading in ranges would notice damage at the end, if ever.
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} does not have its checksum")
+        for member in archive.namelist():
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                numpy_1 = version == (1, 0)
+                header = np.lib.format.read_array_header_1_0 if numpy_1 else np.lib.format.read_array_header_2_0
+                shape, by_columns, dtype = header(stream)
+                if dtype == np.uint8 and not by_columns and len(shape) > 1 and np.prod(shape[1:]) == _IMAGE:
+                    found[member] = Rows(str(file), member, shape[0], stream.tell())
+    if len(found) != 1 and "images.npy" not in found:
+        raise ValueError(f"of its arrays {len(found)} are images, and none is called images")
+    return found.get("images.npy") or next(iter(found.values()))
+
+
+def _table(file: Path) -> Table:
+    require("pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        opened = pyarrow.parquet.ParquetFile(file)
+        for field in opened.schema_arrow:
+            kind = field.type
+            packed = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+            numbers = (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and kind.value_type == pa.uint8()
+            if packed or numbers or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                return Table(str(file), field.name, opened.metadata.num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise DigitjaxError(
+            f"{file} is no Parquet file, or damaged ({first_line(error)}): name another file"
+        ) from error
+    names = ", ".join(opened.schema_arrow.names)
+    raise DigitjaxError(f"{file} has no column of pictures, or of 784 bytes each, among {names}: name another file")
+
+
+def _stream(file: str, member: str) -> Any:
+    if member:
+        return zipfile.ZipFile(file).open(member)
+    return gzip.open(file) if file.endswith(".gz") else Path(file).open("rb")
+
+
+def _form(picture: Any) -> UInt8[np.ndarray, "28 28"] | str:
+    try:
+        return canonical(picture)
+    except PictureError as error:
+        return str(error)
+
+
+def _stamp(file: str) -> list[Any]:
+    try:
+        known = Path(file).stat()
+    except OSError:
+        return [file]
+    return [file, known.st_size, known.st_mtime_ns]
+
+
+def require(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(f"{package} is not installed: pip install 'digitjax[ray]'")

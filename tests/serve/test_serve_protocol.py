@@ -1,0 +1,138 @@
+"""The service as others' programs see it: Triton's client, and a fuzzer that believes every word of /schema."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitjax.data.datasets import Splits
+from tests.serve.serving import Server, running
+
+KEY = {"authorization": "Bearer secret"}
+INFER = "/v2/models/digitjax/infer"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(feedback_dir=tmp_path_factory.mktemp("feedback"), api_key="secret") as started:
+        started.client.headers["authorization"] = "Bearer secret"
+        yield started
+
+
+@pytest.fixture(scope="module")
+def images(splits: Splits) -> np.ndarray:
+    return splits.test.images[:7]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_client_works_unchanged(server, images, binary):
+    from tritonclient import http as triton
+
+    with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("digitjax")
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+        described = client.get_model_metadata("digitjax")
+        assert described["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28]}]
+        given = triton.InferInput("image", list(images.shape), "UINT8")
+        given.set_data_from_numpy(images, binary_data=binary)
+        wanted = [triton.InferRequestedOutput(output["name"], binary_data=binary) for output in described["outputs"]]
+        answer = client.infer("digitjax", [given], outputs=wanted, request_id="seven", headers={**KEY})
+        everything = client.infer("digitjax", [given], headers={**KEY})
+        wrong = triton.InferInput("image", [1, 28, 28], "FP32")
+        wrong.set_data_from_numpy(np.zeros((1, 28, 28), np.float32))
+        with pytest.raises(triton.InferenceServerException, match="UINT8"):
+            client.infer("digitjax", [wrong], headers={**KEY})
+    probabilities, digits = answer.as_numpy("probabilities"), answer.as_numpy("digit")
+    assert answer.get_response()["id"] == "seven"
+    assert (probabilities.dtype, digits.dtype) == (np.float32, np.int64)
+    assert np.array_equal(everything.as_numpy("probabilities"), probabilities)
+    rows = server.client.post("/predict/batch", json={"images": images.tolist()}).json()["predictions"]
+    assert [row["digit"] for row in rows] == digits.tolist()
+    np.testing.assert_allclose([row["probabilities"] for row in rows], probabilities, atol=1e-6)
+
+
+def tensor(**changes: object) -> dict:
+    return {"name": "image", "datatype": "UINT8", "shape": [1, 28, 28], "data": [0] * 784} | changes
+
+
+@pytest.mark.parametrize(
+    "data", [[0] * 784, [[0] * 28] * 28, [[[0] * 28] * 28]], ids=["flat", "an image", "nested as the shape"]
+)
+def test_data_may_be_nested_or_flat(server, data):
+    answer = server.client.post(INFER, json={"inputs": [tensor(data=data)]})
+    assert [output["shape"] for output in answer.json()["outputs"]] == [[1, 10], [1]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"inputs": []},
+        {"inputs": [tensor(), tensor()]},
+        {"inputs": [tensor(name="picture")]},
+        {"inputs": [tensor(shape=[2, 28, 28])]},
+        {"inputs": [tensor(shape=[-1, 28, 28])]},
+        {"inputs": [tensor(shape=[0, 28, 28], data=[])]},
+        {"inputs": [tensor(shape=[1, 784])]},
+        {"inputs": [tensor(shape=[10**30, 28, 28])]},
+        {"inputs": [tensor(data=[256] * 784)]},
+        {"inputs": [tensor(data=[[0] * 783, [0]])]},
+        {"inputs": [tensor(data=[0, [0] * 783])]},
+        {"inputs": [tensor(data=[[[0] * 784], []])]},
+        {"inputs": [tensor(data=None, parameters={"binary_data_size": 784})]},
+        {"inputs": [tensor(data=None, parameters={"binary_data_size": "784"})]},
+        {"inputs": [tensor()], "outputs": [{"name": "logits"}]},
+    ],
+    ids=lambda body: json.dumps(body)[:70],
+)
+def test_a_request_that_does_not_fit_is_refused_in_the_protocols_words(server, body):
+    answer = server.client.post(INFER, json=body)
+    assert answer.status_code in (400, 413)
+    assert answer.json().keys() == {"error"}
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "999999", "1e3", "٣", "9" * 30])
+def test_a_wrong_length_of_the_json_is_refused(server, length):
+    headers = {"inference-header-content-length": length.encode()}
+    assert server.client.post(INFER, json={"inputs": [tensor()]}, headers=headers).status_code == 400
+
+
+def test_other_models_are_not_found_in_the_protocols_words(server):
+    for path in ("/v2/models/other", "/v2/nowhere"):
+        answer = server.client.get(path)
+        assert answer.status_code == 404
+        assert answer.json().keys() == {"error"}
+
+
+def test_the_schema_names_what_there_is(server):
+    schema = server.client.get("/schema").json()
+    assert schema == server.client.get("/schema/openapi.json").json()
+    for path, item in schema["paths"].items():
+        for method, operation in item.items():
+            assert operation["description"], path
+            answer = server.client.request(method, path)
+            assert answer.status_code not in (404, 405, 500), path
+            assert str(answer.status_code) in operation["responses"], (path, answer.status_code)
+            assert method == "get" or path == "/admin/reload" or operation["requestBody"]["content"]
+
+
+@pytest.mark.slow
+def test_a_fuzzer_finds_no_word_of_the_schema_that_is_not_kept(server, tmp_path):
+    config = tmp_path / "schemathesis.toml"
+    # That a picture must have a digit's size, and a form few parts, is more than a schema can say.
+    config.write_text(
+        "[checks]\n"
+        'positive_data_acceptance.expected-statuses = ["2xx", 422]\n'
+        "negative_data_rejection.expected-statuses = [400, 401, 405, 413, 415, 422]\n"
+    )
+    command = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config), "run", "--no-color"]
+    command += [f"{server.url}/schema", "--max-examples", "40", "--seed", "1", "-H", "Authorization: Bearer secret"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert not [line for line in server.lines if line.get("status", 0) >= 500]
