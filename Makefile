@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check experiments lint lock pretrained scoreboard clean
+.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check slow experiments lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,8 +37,10 @@ lint: setup
 	$(BIN)/basedpyright
 	$(BIN)/hadolint Dockerfile
 
-check: lint test  ## What CI runs: lint, types, the laws, and the slow tests of real processes
-	$(BIN)/pytest -m slow
+slow: setup  ## The slow tests: real processes, full runs, the notebook
+	$(BIN)/pytest -m slow $(ARGS)
+
+check: lint test slow  ## What CI runs: lint, types, the laws, and the slow tests
 
 pretrained: setup  ## Make digitjax/weights/ anew: the recipe reader, seed 0 (15 minutes)
 	$(BIN)/python -m experiments.pretrained

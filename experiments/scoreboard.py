@@ -3,7 +3,7 @@
     python -m experiments.scoreboard            (make scoreboard; about 70 minutes on two cores)
 
 Trains every recipe with every seed in a process of its own, in a run folder of its own under outputs/scoreboard (so it
-resumes), then writes results/scoreboard.jsonl and the table of the README. Those not named by --recipes keep their
+resumes), then writes results/scoreboard.jsonl and the README's table. Those not named by --recipes keep their
 rows. The test split is read once a run.
 """
 
@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / folder / "README.md" for folder in ("", "experiments", "serve", "digitjax")]
 RUNS = Path("outputs/scoreboard")
 SEEDS = {"quick": 5, "default": 5, "reference": 5, "reader": 3}
 
@@ -59,14 +60,16 @@ def table(rows: list[dict]) -> str:
 
 
 def fill_readme(name: str, text: str) -> None:
-    """Puts a generated text between its marks in the README."""
+    """Puts a generated text between its marks, in the one README that has them."""
     pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    page, replaced = pattern.subn(lambda marks: f"{marks[1]}{text}\n{marks[2]}", README.read_text())
-    if replaced != 1:
+    pages = {page: pattern.subn(lambda marks: f"{marks[1]}{text}\n{marks[2]}", page.read_text()) for page in PAGES}
+    filled = {page: new for page, (new, replaced) in pages.items() if replaced}
+    if len(filled) != 1:
         raise SystemExit(
-            f"README.md has no place for {name}: it needs the marks <!-- {name}: ... --> and <!-- /{name} -->"
+            f"{len(filled)} READMEs have a place for {name}: one needs the marks <!-- {name}: ... --> and <!-- /{name} -->"
         )
-    README.write_text(page)
+    for page, new in filled.items():
+        page.write_text(new)
 
 
 def transcript(*commands: str) -> str:
