@@ -56,7 +56,7 @@ def test_the_drawing_shows_every_room():
 def test_a_room_says_what_each_of_its_files_is_for_and_exports_only_those(room):
     drawn = (PACKAGE / room / "__init__.py").read_text()
     files = {file.stem for file in (PACKAGE / room).glob("*.py")} - {"__init__"}
-    named = {name for line in re.findall(r"^ {4}(\w[\w, ]*?)  ", drawn, re.MULTILINE) for name in line.split(", ")}
+    named = {name for line in re.findall(r"^- (`.*?`): ", drawn, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)}
     assert named == files
     assert set(exported(room)) <= files
     assert len(files) <= 8 or room == "reading"

@@ -1,9 +1,9 @@
 """What every room stands on: errors that say the next step, the config that is a run, the machine and its processes.
 
-errors      errors that say the next step
-config      every knob of a run, frozen and hashable
-device      devices: which compiled path they get, how arrays lie on them
-hosts       several processes as one training: joining, agreeing, one that is lost
+- `errors`: errors that say the next step
+- `config`: every knob of a run, frozen and hashable
+- `device`: devices: which compiled path they get, how arrays lie on them
+- `hosts`: several processes as one training: joining, agreeing, one that is lost
 """
 
-__all__ = ["config", "device", "errors", "hosts"]  # pyright: ignore[reportUnsupportedDunderAll]: modules, loaded when asked for
+__all__ = ["config", "device", "errors", "hosts"]  # pyright: ignore[reportUnsupportedDunderAll]

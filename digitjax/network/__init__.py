@@ -1,9 +1,9 @@
 """The networks as pure functions of (config, variables, images), what is done to their images, and why they say so.
 
-ops         convolution and pooling, written so that XLA compiles them well     (private)
-model       the network, cut anywhere                   (the only file that knows Flax)
-augment     random changes to a batch, on the device, from one key
-explain     Grad-CAM and its family, through jax.grad
+- `ops`: convolution and pooling, written so that XLA compiles them well (private)
+- `model`: the network, cut anywhere (the only file that knows Flax)
+- `augment`: random changes to a batch, on the device, from one key
+- `explain`: Grad-CAM and its family, through jax.grad
 """
 
-__all__ = ["augment", "explain", "model"]  # pyright: ignore[reportUnsupportedDunderAll]: modules, loaded when asked for
+__all__ = ["augment", "explain", "model"]  # pyright: ignore[reportUnsupportedDunderAll]

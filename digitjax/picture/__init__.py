@@ -1,9 +1,9 @@
 """Any picture to the 28 x 28 that MNIST would have made of it. NumPy and OpenCV alone: no JAX here.
 
-pixels      any picture -> pixels, the right way up
-ink         pixels -> strokes, free of paper, light and ruling (polarity is decided here)
-frames      ink without what forms print around digits
-canonical   strokes -> MNIST's form
+- `pixels`: any picture -> pixels, the right way up
+- `ink`: pixels -> strokes, free of paper, light and ruling (polarity is decided here)
+- `frames`: ink without what forms print around digits
+- `canonical`: strokes -> MNIST's form
 """
 
-__all__ = ["canonical", "frames", "ink", "pixels"]  # pyright: ignore[reportUnsupportedDunderAll]: modules, loaded when asked for
+__all__ = ["canonical", "frames", "ink", "pixels"]  # pyright: ignore[reportUnsupportedDunderAll]

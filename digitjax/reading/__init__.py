@@ -1,12 +1,12 @@
 """A trained model at work: on arrays, pictures, pages, millions of files, and in other runtimes.
 
-trust       calibrated confidence; digit, unsure, or not a digit
-artifact    a trained model as one file: read and write
-predict     Predictor: a trained model ready for use
-seams, layout, lines    several digits in one picture: which pieces make one, read in order
-files       pictures on disk: which are meant, the answer to each
-streams, bulk           pictures by the million, answered here or on Ray
-export      StableHLO, safetensors, Keras, HDF5 and ONNX files
+- `trust`: calibrated confidence; digit, unsure, or not a digit
+- `artifact`: a trained model as one file: read and write
+- `predict`: Predictor: a trained model ready for use
+- `seams`, `layout`, `lines`: several digits in one picture: which pieces make one, read in order
+- `files`: pictures on disk: which are meant, the answer to each
+- `streams`, `bulk`: pictures by the million, answered here or on Ray
+- `export`: StableHLO, safetensors, Keras, HDF5 and ONNX files
 """
 
-__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "streams", "trust"]  # pyright: ignore[reportUnsupportedDunderAll]: modules, loaded when asked for
+__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "streams", "trust"]  # pyright: ignore[reportUnsupportedDunderAll]

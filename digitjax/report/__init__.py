@@ -1,9 +1,9 @@
 """What a run or a model is worth: figures, pictures, a review, and the page that shows them.
 
-plots       one function a picture                      (the only file that knows matplotlib)
-results     a run's figures, pictures and provenance
-review      what a reviewer asks of a model
-page        the review as one HTML page, and as a model card
+- `plots`: one function a picture (the only file that knows matplotlib)
+- `results`: a run's figures, pictures and provenance
+- `review`: what a reviewer asks of a model
+- `page`: the review as one HTML page, and as a model card
 """
 
-__all__ = ["page", "plots", "results", "review"]  # pyright: ignore[reportUnsupportedDunderAll]: modules, loaded when asked for
+__all__ = ["page", "plots", "results", "review"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,9 +1,9 @@
 """From data and a config to trained variables, and the folder that a run leaves.
 
-metrics     sums that add up: loss, accuracy, confusion, calibration
-train       one jitted step, one jitted evaluation, the optimizer
-checkpoint  a run's folder on disk                      (the only file that knows Orbax)
-fit         the loop over epochs: early stopping, resume, one callback an epoch
+- `metrics`: sums that add up: loss, accuracy, confusion, calibration
+- `train`: one jitted step, one jitted evaluation, the optimizer
+- `checkpoint`: a run's folder on disk (the only file that knows Orbax)
+- `fit`: the loop over epochs: early stopping, resume, one callback an epoch
 """
 
-__all__ = ["checkpoint", "fit", "metrics", "train"]  # pyright: ignore[reportUnsupportedDunderAll]: modules, loaded when asked for
+__all__ = ["checkpoint", "fit", "metrics", "train"]  # pyright: ignore[reportUnsupportedDunderAll]

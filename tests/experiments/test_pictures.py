@@ -78,7 +78,7 @@ def test_test_digits_are_used_only_when_asked_for(monkeypatch, splits):
         return Dataset(splits.validation.images[:5], np.full(5, label, np.int32))
 
     apart = splits._replace(train=all_of(1), validation=all_of(2), test=all_of(3))
-    monkeypatch.setattr(pictures.data, "load", lambda _: apart)
+    monkeypatch.setattr(pictures.datasets, "load", lambda _: apart)
     monkeypatch.setattr(pictures, "_digits", _digits)
     for family in ("c_shear", "string_scan"):
         assert {digit for _, label in sample(family, 5) for digit in str(label)} <= {"2", "\n"}
