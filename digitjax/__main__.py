@@ -96,6 +96,7 @@ def run_evaluate(args: options.Evaluate) -> int:
 
 
 def run_predict(args: options.Predict) -> int:
+    from digitjax.data import inputs
     from digitjax.reading import files, predict
 
     if args.out:
@@ -103,7 +104,7 @@ def run_predict(args: options.Predict) -> int:
     if args.engine != "local" or args.address or args.format != "jsonl":
         raise UsageError("--engine, --address and --format belong to --out: name a folder for the answers with it")
     _require_new(args.csv, args.show)
-    named_files = files.named(args.files)
+    named_files = inputs.named(args.files)
     answers = files.predict(predict.load(args.model), named_files)
     documents = [answer.document() for answer in answers]
     if args.csv:
@@ -129,20 +130,21 @@ def run_predict(args: options.Predict) -> int:
 
 
 def _predict_in_parts(args: options.Predict, out: Path) -> int:
-    from digitjax.reading import artifact, bulk, predict, streams
+    from digitjax.data import inputs
+    from digitjax.reading import artifact, bulk, predict
 
     if args.csv or args.show:
         raise UsageError("--csv and --show hold all answers at once: leave them out, or leave out --out")
     if args.address and args.engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
-    found, inputs = artifact.read(args.model), streams.sources(args.files)
+    found, sources = artifact.read(args.model), inputs.inputs(args.files)
     if args.engine == "ray":
-        engine = partial(bulk.on_ray, found, inputs, args.format, args.address)
+        engine = partial(bulk.on_ray, found, sources, args.format, args.address)
     else:
-        engine = partial(bulk.here, predict.of(found), inputs, args.format)
+        engine = partial(bulk.here, predict.of(found), sources, args.format)
     started = told = time.perf_counter()
     pictures = 0
-    for part in bulk.write(out, inputs, found.checksum, args.format, engine):
+    for part in bulk.write(out, sources, found.checksum, args.format, engine):
         pictures += part.stop - part.start
         now = time.perf_counter()
         if now - told > 10:
@@ -155,10 +157,11 @@ def _predict_in_parts(args: options.Predict, out: Path) -> int:
 
 
 def run_read(args: options.Read) -> int:
+    from digitjax.data import inputs
     from digitjax.reading import files, predict
 
     _require_new(args.csv, args.show)
-    pages = files.read_all(predict.load(args.model), files.named(args.files))
+    pages = files.read_all(predict.load(args.model), inputs.named(args.files))
     documents = [page.document(args.mark_unsure) for page in pages]
     if args.csv:
         files.write_csv(args.csv, documents)
@@ -179,13 +182,14 @@ def run_read(args: options.Read) -> int:
 
 
 def run_explain(args: options.Explain) -> int:
+    from digitjax.data import inputs
     from digitjax.network import explain
     from digitjax.reading import files, predict
     from digitjax.report import review
 
     predictor = predict.load(args.model)
     methods, documents, failed = args.method or tuple(explain.METHODS), [], False
-    for number, answer in enumerate(files.predict(predictor, files.named(args.files))):
+    for number, answer in enumerate(files.predict(predictor, inputs.named(args.files))):
         if answer.prediction is None:
             _tell(f"digitjax: {answer.file}: {answer.error}")
             documents.append(answer.document())

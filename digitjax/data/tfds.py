@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from digitjax.base.errors import DigitjaxError
-from digitjax.data.sources import IDX_FILES, Dataset, Source, checked, from_idx, idx_array
+from digitjax.data.formats import IDX_FILES, Dataset, Source, checked, from_idx, idx_array
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "kmnist", "emnist/digits")
 LOCAL_MNIST = "DIGITJAX_MNIST_DIR"

@@ -5,8 +5,8 @@
 - `predict`: Predictor: a trained model ready for use
 - `seams`, `layout`, `lines`: several digits in one picture: which pieces make one, read in order
 - `files`: pictures on disk: which are meant, the answer to each
-- `streams`, `bulk`: pictures by the million, answered here or on Ray
+- `bulk`: pictures by the million, answered here or on Ray
 - `export`: StableHLO, safetensors, Keras, HDF5 and ONNX files
 """
 
-__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "streams", "trust"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "trust"]  # pyright: ignore[reportUnsupportedDunderAll]

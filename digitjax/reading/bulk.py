@@ -19,10 +19,10 @@ import numpy as np
 
 from digitjax.base import device
 from digitjax.base.errors import DigitjaxError, UsageError, first_line
+from digitjax.data.inputs import Block, Input, Range, Reader, require
 from digitjax.reading import predict
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.predict import Predictor
-from digitjax.reading.streams import Block, Range, Reader, Source, require
 from digitjax.training.checkpoint import claim, write_file, write_text
 
 PART = 2048
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 Engine = Callable[[Sequence[Range]], Iterable[Part]]
 
 
-def write(out: Path, inputs: Sequence[Source], model: str, form: str, engine: Engine) -> Iterator[Part]:
+def write(out: Path, inputs: Sequence[Input], model: str, form: str, engine: Engine) -> Iterator[Part]:
     """Writes the parts that `out` lacks, each whole or not at all, and yields each once it is there.
 
     Args:
@@ -80,7 +80,7 @@ def summary(out: Path) -> dict[str, Any]:
     return {"out": str(out), "parts": len(parts), "pictures": pictures, "bad": sum(map(_bad, parts))}
 
 
-def here(predictor: Predictor, inputs: Sequence[Source], form: str, spans: Sequence[Range]) -> Iterator[Part]:
+def here(predictor: Predictor, inputs: Sequence[Input], form: str, spans: Sequence[Range]) -> Iterator[Part]:
     """Answers part by part on this machine's devices; while one is computed the next is read."""
     with ThreadPoolExecutor(1) as ahead, Reader(inputs) as reader:
         reading: deque[Future[Block]] = deque()
@@ -91,9 +91,7 @@ def here(predictor: Predictor, inputs: Sequence[Source], form: str, spans: Seque
                 yield _answered(predictor, reading.popleft().result(), form)
 
 
-def on_ray(
-    found: Artifact, inputs: Sequence[Source], form: str, address: str, spans: Sequence[Range]
-) -> Iterator[Part]:
+def on_ray(found: Artifact, inputs: Sequence[Input], form: str, address: str, spans: Sequence[Range]) -> Iterator[Part]:
     """Answers part by part on a Ray cluster, whose machines see the inputs under the same names.
 
     Args:

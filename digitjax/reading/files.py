@@ -1,9 +1,8 @@
-"""Pictures on disk: which are meant, the answer to each, and a table of the answers."""
+"""Pictures on disk: the answer to each, and a table of the answers."""
 
 import csv
-import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,15 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from digitjax.base.errors import DigitjaxError
 from digitjax.picture.canonical import canonical
 from digitjax.picture.pixels import PictureError
 from digitjax.reading.lines import Reading, marked, read
 from digitjax.reading.predict import Prediction, Predictor, predictions
 from digitjax.training.checkpoint import write_file
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-"""What counts as a picture in a folder; a file that is named is tried whatever it is called."""
 
 
 class Answer(NamedTuple):
@@ -34,28 +29,6 @@ class Answer(NamedTuple):
         """As the command line's JSON has it."""
         answer = self.prediction._asdict() if self.prediction else {"error": self.error}
         return {"file": str(self.file)} | answer
-
-
-def named(words: Sequence[str]) -> list[Path]:
-    """The files that are meant: of a folder all pictures below it, of a pattern those that it matches, in their order.
-
-    Raises:
-      DigitjaxError: a folder or a pattern that has none.
-    """
-    return [file for word in words for file in _meant(word)]
-
-
-def _meant(word: str) -> Iterator[Path]:
-    path = Path(word).expanduser()
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    elif glob.has_magic(word) and not path.exists():
-        files = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    else:
-        files = [path]
-    if not files:
-        raise DigitjaxError(f"no pictures in {word}: name pictures ({', '.join(sorted(SUFFIXES))}) or their folder")
-    yield from files
 
 
 def predict(predictor: Predictor, files: Sequence[Path]) -> list[Answer]:

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from digitjax.base.errors import DigitjaxError, UsageError
-from digitjax.data import datasets, sources, tfds
-from digitjax.data.sources import Dataset
+from digitjax.data import datasets, formats, tfds
+from digitjax.data.formats import Dataset
 
 
 @given(examples=st.integers(0, 99), size=st.integers(1, 40))
@@ -130,7 +133,7 @@ def test_a_damaged_idx_file_is_refused_by_name(mnist_dir, tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_a_preparation_killed_half_way_does_not_count(mnist_dir, tmp_path):
     environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path), "DIGITJAX_MNIST_DIR": str(mnist_dir)}
-    command = [sys.executable, "-c", "from digitjax import data; print(datasets.load('mnist').checksum)"]
+    command = [sys.executable, "-c", "from digitjax.data import datasets; print(datasets.load('mnist').checksum)"]
     process = subprocess.Popen(command, env=environment)
     while not list(tmp_path.glob("*/*incomplete*")):
         assert process.poll() is None
@@ -187,8 +190,8 @@ GOOD = {"images": np.zeros((20, 28, 28), np.uint8), "labels": np.arange(20) % 10
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"labels": None}, "no labels"),
-        ({"images": None}, "no images"),
+        ({"labels": None}, "no images and labels"),
+        ({"images": None}, "no images and labels"),
         ({"images": np.zeros((20, 32, 32), np.uint8)}, "32"),
         ({"images": np.zeros((20, 28, 28), np.float32)}, "float32"),
         ({"images": np.zeros((20, 28, 28, 3), np.uint8)}, "28, 28, 3"),
@@ -215,14 +218,14 @@ def test_no_bytes_pass_for_an_npz_or_an_idx_file(content):
     with pytest.raises(DigitjaxError, match="npz"):
         datasets.load(str(path))
     with pytest.raises(ValueError, match="it "):
-        sources.idx_array(content[: len(content) // 2] + b"x")
+        formats.idx_array(content[: len(content) // 2] + b"x")
 
 
 @given(st.integers(0, 4), st.integers(0, 5))
 def test_an_idx_array_comes_back(rows, columns):
     array = np.arange(rows * columns, dtype=np.uint8).reshape(rows, columns)
     header = b"\x00\x00\x08\x02" + np.array([rows, columns], ">u4").tobytes()
-    np.testing.assert_array_equal(sources.idx_array(header + array.tobytes()), array)
+    np.testing.assert_array_equal(formats.idx_array(header + array.tobytes()), array)
 
 
 def _class_folders(folder, digits: Dataset):
@@ -237,6 +240,43 @@ def test_a_folder_a_class_is_read_in_mnists_form(few, tmp_path):
     assert sorted(found.labels) == sorted(few.train.labels[:60])
     assert (found.images[:, 0] == 0).all()
     assert found.images.max() > 200
+
+
+def test_the_same_digits_are_the_same_data_in_every_form(few, tmp_path):
+    """Arrays of any usual shape and name, tables, and IDX files under the names that unpackers leave."""
+    images, labels = few.train.images[:60], few.train.labels[:60].astype(np.int64)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    np.savez_compressed(tmp_path / "b.npz", images=images.reshape(-1, 784), labels=labels[:, None])
+    np.savez(tmp_path / "c.npz", x_train=images[..., None], y_train=labels)
+    np.savez(tmp_path / "d.npz", images=images[:, None], labels=labels)
+    pictures = pa.array([{"bytes": cv2.imencode(".png", image)[1].tobytes(), "path": None} for image in images])
+    pq.write_table(pa.table({"image": pictures, "label": labels}), tmp_path / "e.parquet")
+    expected = datasets.load(str(tmp_path / "a.npz"))
+    for name in ("b.npz", "c.npz", "d.npz", "e.parquet"):
+        found = datasets.load(str(tmp_path / name))
+        assert found.checksum == expected.checksum, name
+        np.testing.assert_array_equal(found.train.images, expected.train.images)
+
+
+@pytest.mark.parametrize("form", ["{}-images-idx3-ubyte", "{}-images.idx3-ubyte", "{}-images-idx3-ubyte.gz"])
+def test_idx_files_are_known_by_any_of_their_usual_names(few, tmp_path, form):
+    for part, digits in (("train", few.train), ("t10k", few.test)):
+        for kind, array in (("images", digits.images), ("labels", digits.labels.astype(np.uint8))):
+            head = b"\x00\x00\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            name = form.format(part).replace("images", kind).replace("idx3", f"idx{array.ndim}")
+            content = head + array.tobytes()
+            (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    found = datasets.load(str(tmp_path), validation_share=0.2)
+    np.testing.assert_array_equal(found.test.images, few.test.images)
+    assert len(found.train.labels) + len(found.validation.labels) == len(few.train.labels)
+
+
+def test_pictures_in_deeper_folders_belong_to_their_class(few, tmp_path):
+    _class_folders(tmp_path, Dataset(few.train.images[:60], few.train.labels[:60]))
+    deeper = tmp_path / "7" / "second_day"
+    deeper.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(few.train.images[0]).save(deeper / "more.png")
+    assert len(datasets.load(str(tmp_path)).everything().labels) == 61
 
 
 def test_a_folder_that_is_no_data_is_refused(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax.data.sources import Dataset
+from digitjax.data.formats import Dataset
 from digitjax.picture.pixels import read_picture
 from experiments import pictures, reading
 from experiments.pictures import GROUPS, NONDIGITS, NOT_A_DIGIT, corruptions, sample

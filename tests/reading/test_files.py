@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from digitjax.__main__ import main
 from digitjax.base.errors import DigitjaxError
+from digitjax.data import inputs
 from digitjax.reading import files, trust
 from digitjax.reading.predict import load
 
@@ -25,19 +27,19 @@ def scans(tmp_path, few):
 
 
 def test_a_folder_stands_for_its_pictures_and_a_pattern_for_what_it_matches(scans):
-    names = [file.relative_to(scans).as_posix() for file in files.named([str(scans)])]
+    names = [file.relative_to(scans).as_posix() for file in inputs.named([str(scans)])]
     assert names == ["a.png", "b.jpg", "d.png", "deep/c.png"]
-    assert files.named([str(scans / "*.png")]) == [scans / "a.png", scans / "d.png"]
-    assert files.named([str(scans / "**/c.png")]) == [scans / "deep/c.png"]
-    assert files.named(["b", "a"]) == [files.Path("b"), files.Path("a")]
+    assert inputs.named([str(scans / "*.png")]) == [scans / "a.png", scans / "d.png"]
+    assert inputs.named([str(scans / "**/c.png")]) == [scans / "deep/c.png"]
+    assert inputs.named(["b", "a"]) == [Path("b"), Path("a")]
     for nothing in ("*.gif", "deep/*.jpg"):
         with pytest.raises(DigitjaxError, match="no pictures in"):
-            files.named([str(scans / nothing)])
+            inputs.named([str(scans / nothing)])
 
 
 def test_a_file_is_answered_as_it_is_alone(scans, weights):
     predictor = load(str(weights))
-    every = files.predict(predictor, files.named([str(scans)]))
+    every = files.predict(predictor, inputs.named([str(scans)]))
     for answer in every:
         (alone,) = files.predict(predictor, [answer.file])
         assert alone.error == answer.error
@@ -53,7 +55,7 @@ def test_the_command_line_answers_good_and_bad_files_and_exits_1(scans, weights,
     shown = capsys.readouterr()
     rows = json.loads(shown.out)["predictions"]
     assert status == 1
-    assert [row["file"] for row in rows] == [*map(str, files.named([str(scans)])), missing]
+    assert [row["file"] for row in rows] == [*map(str, inputs.named([str(scans)])), missing]
     for row in rows:
         bad = row["file"].endswith(("d.png", "missing.png"))
         assert set(row) == {"file", "error"} if bad else {"file", "digit", "confidence", "probabilities", "verdict"}

@@ -1,10 +1,12 @@
-"""Pictures by the million, read in ranges from where they lie: folders, arrays, tables."""
+"""Pictures and arrays of digits where they lie: what files hold them, and any range of them, in bounded memory."""
 
+import glob
 import gzip
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -12,15 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from digitjax.base.errors import DigitjaxError, UsageError, first_line
-from digitjax.picture.canonical import canonical
-from digitjax.picture.pixels import PictureError
-from digitjax.reading import files
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+"""What counts as a picture in a folder; a file that is named is tried whatever it is called."""
+
 
 _DECODED_AT_ONCE, _IMAGE = 64, 28 * 28
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -76,25 +79,46 @@ class Table(NamedTuple):
         return {"pictures": self.size, "column": self.column, "stamp": _stamp(self.file)}
 
 
-Source = Pictures | Rows | Table
+Input = Pictures | Rows | Table
 Range = tuple[int, int]
 
 
-def sources(words: Sequence[str]) -> list[Source]:
+def named(words: Sequence[str]) -> list[Path]:
+    """The files that are meant: of a folder all pictures below it, of a pattern those that it matches, in their order.
+
+    Raises:
+      DigitjaxError: a folder or a pattern that has none.
+    """
+    return [file for word in words for file in _meant(word)]
+
+
+def _meant(word: str) -> Iterator[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    elif glob.has_magic(word) and not path.exists():
+        files = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    else:
+        files = [path]
+    if not files:
+        raise DigitjaxError(f"no pictures in {word}: name pictures ({', '.join(sorted(SUFFIXES))}) or their folder")
+    yield from files
+
+
+def inputs(words: Sequence[str]) -> list[Input]:
     """What is meant: files and patterns, folders of pictures, of IDX files or of Parquet files.
 
     Raises:
       DigitjaxError: there is nothing, or an array or a table holds no images of 28 x 28.
     """
-    found: list[Source] = []
+    found: list[Input] = []
     for word in words:
         pictures: list[str] = []
-        for file in _inside(Path(word).expanduser()) or files.named([word]):
+        for file in _inside(Path(word).expanduser()) or named([word]):
             many = _many(file)
             if many is None:
                 pictures.append(str(file))
-            else:
-                found.append(many)
+            found += many or ()
         if pictures:
             found.append(Pictures(pictures))
     if not sum(source.size for source in found):
@@ -104,7 +128,8 @@ def sources(words: Sequence[str]) -> list[Source]:
 
 def _inside(folder: Path) -> list[Path]:
     """The IDX or Parquet files of a folder; of an IDX file that is there packed and unpacked, one."""
-    images = {file.name.removesuffix(".gz"): file for file in sorted(folder.glob("*idx3-ubyte*"))}
+    named_so = (file for file in sorted(folder.glob("*idx3*")) if is_idx(file, "images"))
+    images = {file.name.removesuffix(".gz"): file for file in named_so}
     return [*images.values()] or sorted(folder.rglob("*.parquet"))
 
 
@@ -121,7 +146,7 @@ class Block(NamedTuple):
 class Reader:
     """Reads ranges of pictures; going forward it reads nothing twice. For one thread at a time."""
 
-    def __init__(self, inputs: Sequence[Source]):
+    def __init__(self, inputs: Sequence[Input]):
         self._inputs = inputs
         self._firsts = [0, *accumulate(source.size for source in inputs)]
         self._opened: dict[int, Any] = {}
@@ -219,29 +244,45 @@ def _unpacked(column: Any) -> Any:
     return column.to_pylist()
 
 
-def _many(file: Path) -> Rows | Table | None:
+def _many(file: Path) -> Sequence[Input] | None:
     """What an array file or a table holds; None where the file is a single picture."""
     if file.suffix == ".parquet":
-        return _table(file)
+        return [table(file)]
     try:
         if file.suffix == ".npz":
             return _in_npz(file)
-        if "idx3-ubyte" in file.name:
+        if is_idx(file, "images"):
             with _stream(str(file), "") as stream:
-                head = stream.read(16)
-            size, *shape = np.frombuffer(head[4:], ">i4").tolist()
-            if head[:4] != b"\0\0\x08\x03" or shape != [28, 28]:
-                raise ValueError(f"it starts with {head!r}")
+                size, *shape = idx_shape(stream.read(16))
+            if shape != [28, 28]:
+                raise ValueError(f"its images are {shape}")
             if file.suffix != ".gz" and file.stat().st_size != 16 + size * _IMAGE:
                 raise ValueError(f"its header tells of {size} images, its size of another number")
-            return Rows(str(file), "", size, 16)
+            return [Rows(str(file), "", size, 16)]
     except _DAMAGED as error:
         what = f"{file} is damaged, or holds no images of 28 x 28 bytes"
         raise DigitjaxError(f"{what} ({first_line(error)}): name another file") from error
     return None
 
 
-def _in_npz(file: Path) -> Rows:
+def is_idx(file: Path, kind: Literal["images", "labels"]) -> bool:
+    """Whether a file is named as MNIST's files are, in one of the ways in which unpackers leave them."""
+    dimensions = {"images": 3, "labels": 1}[kind]
+    return re.search(rf"[-._]idx{dimensions}([-._]ubyte)?(\.gz)?$", file.name) is not None
+
+
+def idx_shape(content: bytes) -> list[int]:
+    """The shape of an IDX array of bytes, by its head (the format of the MNIST site: magic, sizes, content).
+
+    Raises:
+      ValueError: it is none.
+    """
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
+        raise ValueError(f"it starts with {content[:4]!r}, not with the mark of IDX bytes")
+    return np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4").tolist()
+
+
+def _in_npz(file: Path) -> Sequence[Rows]:
     found = {}
     with zipfile.ZipFile(file) as archive:
         # Before any answer: reading in ranges would notice damage at the end, if ever.
@@ -255,12 +296,17 @@ def _in_npz(file: Path) -> Rows:
                 shape, by_columns, dtype = header(stream)
                 if dtype == np.uint8 and not by_columns and len(shape) > 1 and np.prod(shape[1:]) == _IMAGE:
                     found[member] = Rows(str(file), member, shape[0], stream.tell())
-    if len(found) != 1 and "images.npy" not in found:
-        raise ValueError(f"of its arrays {len(found)} are images, and none is called images")
-    return found.get("images.npy") or next(iter(found.values()))
+    if not found:
+        raise ValueError("none of its arrays holds images")
+    return [found["images.npy"]] if "images.npy" in found else list(found.values())
 
 
-def _table(file: Path) -> Table:
+def table(file: Path) -> Table:
+    """The column of pictures of a Parquet file.
+
+    Raises:
+      DigitjaxError: it has none, or is damaged.
+    """
     require("pyarrow")
     import pyarrow as pa
     import pyarrow.parquet
@@ -288,6 +334,9 @@ def _stream(file: str, member: str) -> Any:
 
 
 def _form(picture: Any) -> UInt8[np.ndarray, "28 28"] | str:
+    from digitjax.picture.canonical import canonical  # OpenCV comes with it, and takes a while
+    from digitjax.picture.pixels import PictureError
+
     try:
         return canonical(picture)
     except PictureError as error:
