@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check slow experiments lint lock pretrained scoreboard clean
+.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check slow fonts experiments lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,10 +42,17 @@ slow: setup  ## The slow tests: real processes, full runs, the notebook
 
 check: lint test slow  ## What CI runs: lint, types, the laws, and the slow tests
 
-pretrained: setup  ## Make digitjax/weights/ anew: the recipe reader, seed 0 (15 minutes)
+fonts: experiments/fonts/node_modules/.ready  ## Fetch the handwriting fonts that the recipe reader learns from, by npm
+
+experiments/fonts/node_modules/.ready: experiments/fonts/package-lock.json
+	@command -v npm >/dev/null || { echo "the fonts come by npm, which is not here: install Node.js"; exit 1; }
+	cd experiments/fonts && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+pretrained: setup fonts  ## Make digitjax/weights/ anew: the recipe reader, seed 0 (30 minutes)
 	$(BIN)/python -m experiments.pretrained
 
-scoreboard: setup  ## Make every figure of the README anew
+scoreboard: setup fonts  ## Make every figure of the README anew
 	$(BIN)/python -m experiments.scoreboard $(ARGS)
 	$(BIN)/python -m experiments.reading --split test --gallery experiments/results/reading_errors.png
 	$(BIN)/python -m experiments.exports

@@ -1,6 +1,6 @@
 """Which pictures can a newcomer try at once? Makes experiments/samples anew, by pen paths of ours alone (seconds).
 
-    python -m experiments.samples
+python -m experiments.samples
 """
 
 from pathlib import Path

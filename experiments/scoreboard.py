@@ -20,10 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
+from digitjax.base.config import RECIPES
+
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / folder / "README.md" for folder in ("", "experiments", "serve", "digitjax")]
 RUNS = Path("outputs/scoreboard")
+FONTS = "experiments/fonts/node_modules/@fontsource"
+"""What `make fonts` fetches."""
 SEEDS = {"quick": 5, "default": 5, "reference": 5, "reader": 3}
 
 
@@ -31,6 +35,8 @@ def train(recipe: str, seed: int, data: str) -> dict[str, object]:
     """The figures of one run."""
     run = RUNS / f"{recipe}-{seed}"
     command = [sys.executable, "-m", "digitjax", "train", "--recipe", recipe, "--seed", str(seed), "--data", data]
+    if RECIPES[recipe].training.hands:
+        command += ["--fonts", FONTS]
     done = subprocess.run([*command, "--run-dir", str(run), "--json"], stdout=subprocess.PIPE, text=True, check=True)
     figures, provenance = json.loads(done.stdout), json.loads((run / "provenance.json").read_text())
     kept = ("accuracy", "loss", "ece", "validation_accuracy", "training_seconds", "parameters", "data")
@@ -66,7 +72,7 @@ def fill_readme(name: str, text: str) -> None:
     filled = {page: new for page, (new, replaced) in pages.items() if replaced}
     if len(filled) != 1:
         raise SystemExit(
-            f"{len(filled)} READMEs have a place for {name}: one needs the marks <!-- {name}: ... --> and <!-- /{name} -->"
+            f"{len(filled)} READMEs have a place for {name}; one needs marks: <!-- {name}: ... --> and <!-- /{name} -->"
         )
     for page, new in filled.items():
         page.write_text(new)

@@ -148,6 +148,8 @@ class TrainingConfig:
     """Decay of the moving average of the weights, which is then what is evaluated and kept; 0 for none."""
     outliers: float = 0.0
     """Generated non-digits, as a share of the training pictures, to be like no class (Hendrycks et al. 2019)."""
+    hands: float = 0.0
+    """Generated digits of the hands of all countries, as a share of the training pictures."""
     one_hot: bool = False
     """Feed labels as one-hot rows in place of integers: the same loss by another road."""
 
@@ -159,6 +161,7 @@ class TrainingConfig:
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "at least 0 and below 1")
         _require(0 <= self.ema < 1, "ema", self.ema, "at least 0 and below 1")
         _require(0 <= self.outliers <= 1, "outliers", self.outliers, "from 0 to 1")
+        _require(0 <= self.hands <= 2, "hands", self.hands, "from 0 to 2")
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,8 @@ class Config:
     """What to learn: auto, mnist, fashion_mnist, kmnist, emnist/digits, mnist5k, a folder or an .npz file."""
     initial: str = ""
     """Weights to start from: a run folder, a model file, or pretrained (also --from); fresh ones if not given."""
+    fonts: str = ""
+    """A folder of handwriting fonts (npm's @fontsource), which then give half of `hands`, and letters to refuse."""
     seed: int = 0
     """Fixes the first weights, the order of the data, the augmentation and the dropout."""
     epochs: int = 9
@@ -196,7 +201,7 @@ class Config:
     def compiled_part(self) -> "Config":
         """This config with what no compiled program depends on at its default: runs that differ there share one."""
         return dataclasses.replace(
-            self, recipe="", data="", initial="", seed=0, epochs=1, patience=0, validation_share=0.0
+            self, recipe="", data="", initial="", fonts="", seed=0, epochs=1, patience=0, validation_share=0.0
         )
 
 
@@ -242,10 +247,10 @@ RECIPES: Mapping[str, Config] = {
         ),
         Config(
             "reader",
-            epochs=20,
+            epochs=24,
             model=NETWORKS["reader"],
             augment=_HARD,
-            training=TrainingConfig(outliers=0.25),
+            training=TrainingConfig(outliers=0.4, hands=0.3),
         ),
         Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=1e-3, outliers=0.2)),
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),

@@ -53,8 +53,21 @@ class Stopping(NamedTuple):
 
 
 def examples(config: Config, splits: Splits) -> int:
-    """How many pictures an epoch has: the training part and the non-digits behind it."""
-    return len(splits.train.labels) + round(config.training.outliers * len(splits.train.labels))
+    """How many pictures an epoch has: the training part, and behind it what is generated."""
+    size = len(splits.train.labels)
+    return size + round(config.training.hands * size) + round(config.training.outliers * size)
+
+
+def _learnt(config: Config, splits: Splits) -> Dataset:
+    """What an epoch visits; see `examples`."""
+    own, training = splits.train, config.training
+    if not (training.hands or training.outliers):
+        return own
+    from digitjax.data import hands, outliers  # OpenCV comes with them, and takes a while
+
+    others = outliers.joined(own, training.outliers, config.seed, config.fonts)
+    more = hands.joined_to(own, training.hands, config.seed, config.fonts).take(slice(len(own.labels), None))
+    return Dataset(np.concatenate([others.images, more.images]), np.concatenate([others.labels, more.labels]))
 
 
 def fit(
@@ -80,11 +93,7 @@ def fit(
     """
     started = time.perf_counter()
     devices = sharing(config.batch_size)
-    learnt = splits.train
-    if config.training.outliers:
-        from digitjax.data import outliers
-
-        learnt = outliers.joined(learnt, config.training.outliers, config.seed)
+    learnt = _learnt(config, splits)
     steps_per_epoch = len(epoch_batches(config.seed, 0, len(learnt.labels), config.batch_size))
     total_steps = steps_per_epoch * config.epochs
     dataset, compiled = device.replicate(learnt, devices), config.compiled_part()
