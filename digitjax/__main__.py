@@ -39,7 +39,7 @@ def run_train(args: options.Train) -> int:
     if hosts.agree(finished) if args.distributed else finished:
         if not first:
             return DONE
-        _tell(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
+        _log(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
         figures = json.loads((run / "metrics.json").read_text())
         return _answer(args, figures, _result(figures, run))
     splits = datasets.load(settings.data, settings.validation_share)
@@ -51,12 +51,12 @@ def run_train(args: options.Train) -> int:
         fit.fit(settings, splits, initial=initial)
         return DONE
     if splits.note:
-        _tell(splits.note)
+        _log(splits.note)
     sizes = " / ".join(f"{len(part.labels):,}" for part in (splits.train, splits.validation, splits.test))
-    _tell(f"data {splits.name}: {sizes} for training / validation / test")
+    _log(f"data {splits.name}: {sizes} for training / validation / test")
     with checkpoint.open_run(run, settings, args.fresh) as progress:
         if progress == "unfinished":
-            _tell(f"resuming the run in {run}")
+            _log(f"resuming the run in {run}")
         with _progress(settings, fit.examples(settings, splits)) as (track, on_epoch):
             trained = fit.fit(settings, splits, run, on_epoch, track, initial)
         figures = results.finish(run, settings, splits, trained)
@@ -81,11 +81,11 @@ def run_evaluate(args: options.Evaluate) -> int:
 
     found = artifact.read(args.model or ("outputs" if (Path("outputs") / artifact.MODEL).exists() else "pretrained"))
     if not args.model:
-        _tell(f"model {found.name}")
+        _log(f"model {found.name}")
     learnt = found.card["config"]
     splits = datasets.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
     if splits.note:
-        _tell(splits.note)
+        _log(splits.note)
     whole = args.data and not splits.official
     part = "all of it" if whole else "test" if splits.official else "held-back part (not an official test set)"
     name = f"{splits.name}, {part}"
@@ -124,7 +124,7 @@ def run_predict(args: options.Predict) -> int:
         if prediction:
             lines.append(f"{file}: {prediction.digit}  {100 * prediction.confidence:.1f} %  {prediction.verdict}")
         else:
-            _tell(f"digitjax: {file}: {error}")
+            _log(f"digitjax: {file}: {error}")
     _answer(args, {"predictions": documents}, "\n".join(lines))
     return DONE if len(lines) == len(answers) else FAILED
 
@@ -149,7 +149,7 @@ def _predict_in_parts(args: options.Predict, out: Path) -> int:
         now = time.perf_counter()
         if now - told > 10:
             told = now
-            _tell(f"{pictures:,} pictures answered, {pictures / (now - started):,.0f} a second")
+            _log(f"{pictures:,} pictures answered, {pictures / (now - started):,.0f} a second")
     document = bulk.summary(out)
     line = "{pictures:,} pictures, {bad:,} of them bad, in {parts:,} parts in {out}"
     _answer(args, document, line.format(**document))
@@ -174,7 +174,7 @@ def run_read(args: options.Read) -> int:
     lines = []
     for document in documents:
         if "error" in document:
-            _tell(f"digitjax: {document['file']}: {document['error']}")
+            _log(f"digitjax: {document['file']}: {document['error']}")
         else:
             lines += [f"{document['file']}: {line}" for line in document["text"].split("\n")]
     _answer(args, {"pictures": documents}, "\n".join(lines))
@@ -191,7 +191,7 @@ def run_explain(args: options.Explain) -> int:
     methods, documents, failed = args.method or tuple(explain.METHODS), [], False
     for number, answer in enumerate(files.predict(predictor, inputs.named(args.files))):
         if answer.prediction is None:
-            _tell(f"digitjax: {answer.file}: {answer.error}")
+            _log(f"digitjax: {answer.file}: {answer.error}")
             documents.append(answer.document())
             failed = True
             continue
@@ -227,7 +227,7 @@ def run_compare(args: options.Compare) -> int:
     splits = datasets.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
     kind = "test" if splits.official else "held-back part (not an official test set)"
     if not splits.official and second.card["provenance"]["data_checksum"] != splits.checksum:
-        _tell(f"{second.name} was trained on other data, which may hold these digits")
+        _log(f"{second.name} was trained on other data, which may hold these digits")
     found = review.compare(first, second, splits.test, f"{splits.name}, {kind}")
     return _answer(args, found, page.comparison(found))
 
@@ -304,12 +304,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind, run = named("command", words[0], COMMANDS)
         args = options.parse(kind, words[0], words[1:])
         if kind is options.Train and args.distributed and not hosts.is_watched():
-            return hosts.watch(words, args.coordinator, args.join_timeout, _tell)
+            return hosts.watch(words, args.coordinator, args.join_timeout, _log)
         if not args.debug:
             # Orbax logs a traceback of each error that it also raises.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
         if told := device.prepare(training=kind is options.Train):
-            _tell(told)
+            _log(told)
         return run(args)
     except (Exception, KeyboardInterrupt) as error:
         if hosts.is_watched():
@@ -329,16 +329,16 @@ def _explain(error: BaseException) -> int:
         chain.append(following)
     # Compiled code that a Ctrl-C hits may raise an error of its own in its place.
     if any(isinstance(link, KeyboardInterrupt) for link in chain):
-        _tell("interrupted: what was finished is kept; the same command goes on from there")
+        _log("interrupted: what was finished is kept; the same command goes on from there")
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # Whoever read our answer has gone: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     if isinstance(error, DigitjaxError):
-        _tell(f"digitjax: {error}")
+        _log(f"digitjax: {error}")
         return MISUSED if isinstance(error, UsageError) else FAILED
-    _tell(f"digitjax: {type(error).__name__}: {error}: this is not foreseen; --debug shows where it comes from")
+    _log(f"digitjax: {type(error).__name__}: {error}: this is not foreseen; --debug shows where it comes from")
     return FAILED
 
 
@@ -353,7 +353,7 @@ def _overview() -> str:
 def _progress(config: Config, examples: int) -> Iterator[tuple[Any, Any]]:
     """A bar with images/s and the remaining time on a terminal; a line an epoch elsewhere."""
     if not sys.stderr.isatty():
-        yield iter, lambda row: _tell(_epoch_line(row, config.epochs))
+        yield iter, lambda row: _log(_epoch_line(row, config.epochs))
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -398,7 +398,7 @@ def _answer(args: options.Common, document: Mapping[str, Any], text: str) -> int
     return DONE
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

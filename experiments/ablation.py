@@ -22,7 +22,7 @@ from digitjax.data import datasets
 from experiments.crossval import interval
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import arguments, figures, spread, told, trained
+from experiments.trials import arguments, figures, report, spread, trained
 
 RECIPE = "the recipe"
 CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -80,7 +80,7 @@ def main() -> None:
         lines.append((name, f"{mine[0]['parameters']:,}", spread(mine, "validation_accuracy", 2), shown))
     head = "change | parameters | validation accuracy, % | points from the recipe (95 % interval)"
     about = f"default on {args.data}, {args.epochs} epochs, {args.seeds} seeds."
-    told("ablation", f"{table(head, lines)}\n\n{about}", args.quick)
+    report("ablation", f"{table(head, lines)}\n\n{about}", args.quick)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from digitjax.network.model import Variables
 from experiments.ensemble import members, probabilities
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, spread, told
+from experiments.trials import RUNS, arguments, report, spread
 
 MOST = 5_000_000
 RECIPE = replace(
@@ -72,7 +72,7 @@ def main() -> None:
     )
     goals = "The goals, 99.75 % and 99.82 %, are set for the network that a GPU trains."
     head = "test accuracy, % | at one place | at five places"
-    told("best", f"{table(head, lines)}\n\n{about} {goals}", args.quick)
+    report("best", f"{table(head, lines)}\n\n{about} {goals}", args.quick)
 
 
 if __name__ == "__main__":

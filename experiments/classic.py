@@ -15,7 +15,7 @@ from digitjax.base.config import NETWORKS, RECIPES, AugmentConfig
 from digitjax.data import datasets
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, figures, spread, told, trained
+from experiments.trials import RUNS, arguments, figures, report, spread, trained
 
 PLAIN = RECIPES["reference"]
 """Adam at 0.001, batches of 64, ten epochs, no augmentation."""
@@ -53,7 +53,7 @@ def main() -> None:
         lines.append((name, f"{mine[0]['parameters']:,}", epochs, spread(mine, "accuracy"), len(mine)))
     head = "set-up | parameters | epochs | test accuracy, % | seeds"
     claims = "Such projects claim above 95 %, above 98 %, or about 98.5 %."
-    told("classic", f"{table(head, lines)}\n\n{args.data}. {claims}", args.quick)
+    report("classic", f"{table(head, lines)}\n\n{args.data}. {claims}", args.quick)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from digitjax.network.model import Variables
 from digitjax.training import fit, metrics, train
 from digitjax.training.train import StepResult, TrainState
 from experiments.ledger import RESULTS, measured
-from experiments.trials import RUNS, arguments, told, trained
+from experiments.trials import RUNS, arguments, report, trained
 
 
 @partial(jax.jit, static_argnames=("config", "total_steps"), donate_argnames="states")
@@ -214,7 +214,7 @@ def main() -> None:
 | ... one after another | {rates["images_per_second_in_turn"]:,.0f} |
 
 On {rates["device"]}."""
-    told("ensemble", text, args.quick)
+    report("ensemble", text, args.quick)
 
 
 if __name__ == "__main__":

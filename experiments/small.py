@@ -15,7 +15,7 @@ from digitjax.base.config import RECIPES, AugmentConfig, Config, ModelConfig
 from digitjax.data import datasets
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, figures, spread, told, trained
+from experiments.trials import RUNS, arguments, figures, report, spread, trained
 
 MOST = 10_000
 DESIGNS = {
@@ -61,7 +61,7 @@ def main() -> None:
         + (spread(rows, "accuracy"), len(rows))
     )
     head = "design | parameters | epochs | validation accuracy, % | test accuracy, % | seeds"
-    told(
+    report(
         "small",
         f"{table(head, lines)}\n\n{args.data}. The goal is 99.4 % with fewer than {MOST:,}.",
         args.quick,

@@ -28,7 +28,7 @@ from digitjax.report import plots
 from digitjax.training import fit, metrics, train
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, spread, told, trained
+from experiments.trials import RUNS, arguments, report, spread, trained
 
 EACH = (1, 5, 10, 50)
 """Labelled pictures a class."""
@@ -122,7 +122,7 @@ def main() -> None:
     lines += [(each, cell("pretrained", each), cell("fresh", each)) for each in sizes]
     head = f"labelled pictures a class | pretrained on {args.data}: test accuracy, % | fresh: test accuracy, %"
     about = f"{args.target}, {len(test.labels):,} test pictures, {args.seeds} draws of labels."
-    told("transfer", f"{table(head, lines)}\n\n{about}", args.quick)
+    report("transfer", f"{table(head, lines)}\n\n{about}", args.quick)
     if file:
         plots.save(picture(rows, args.target), file.with_suffix(".png"))
 

@@ -59,7 +59,7 @@ def spread(rows: Iterable[Mapping[str, Any]], name: str, digits: int = 3, scale:
     return f"{values.mean():.{digits}f} {deviation}"
 
 
-def told(name: str, text: str, quick: bool) -> None:
+def report(name: str, text: str, quick: bool) -> None:
     """Prints an experiment's table and keeps it in results/NAME.md."""
     print(text)
     if not quick:

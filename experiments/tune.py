@@ -33,7 +33,7 @@ from digitjax.report import plots
 from digitjax.training import fit
 from experiments.ledger import RESULTS
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, told
+from experiments.trials import RUNS, arguments, report
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -133,7 +133,7 @@ def main() -> None:
     by = f"{workers} process{'es' * (workers > 1)}"
     about = f"{study.study_name}: the best of {len(done)} trials by {by}, {pruned} of them pruned."
     head = ("trial", "validation accuracy, %", *(name.replace("_", " ") for name in knobs))
-    told("tune", f"{table(' | '.join(head), lines)}\n\n{about} Trial 0 is the recipe itself.", args.quick)
+    report("tune", f"{table(' | '.join(head), lines)}\n\n{about} Trial 0 is the recipe itself.", args.quick)
     if not args.quick:
         rows = [
             {"trial": each.number, "state": each.state.name, "validation_accuracy": each.value}

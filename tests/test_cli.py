@@ -119,7 +119,7 @@ def bad_inputs(folder: Path) -> dict[str, list[object]]:
         "invalid literal": ["train", "--epochs", "many"],
         "did you mean train": ["trian"],
         "dropout is 1.0": ["train", "--dropout", 1.0],
-        "no labels": ["train", "--data", folder / "unlabelled.npz"],
+        "no images and labels": ["train", "--data", folder / "unlabelled.npz"],
         "no sub-folders": ["train", "--data", folder / "empty"],
         "no data set, folder or file": ["train", "--data", folder / "missing"],
         "is a file": ["train", "--run-dir", folder / "file"],

@@ -100,7 +100,7 @@ class AugmentConfig:
     hard: float = 1.0
     """Share of the pictures on which what follows falls; the others are only moved."""
     elastic: float = 0.0
-    """Deviation, in pixels, of a smooth random displacement (Simard et al. 2003)."""
+    """Standard deviation, in pixels, of a smooth random displacement (Simard et al. 2003)."""
     stroke: float = 0.0
     """How far strokes are thickened or thinned: 1 is a pixel on both sides."""
     outline: float = 0.0
@@ -110,7 +110,7 @@ class AugmentConfig:
     contrast: float = 0.0
     """Share of the contrast lost."""
     noise: float = 0.0
-    """Deviation of Gaussian noise, as a share of white; half of the pictures get specks as likely in its place."""
+    """Standard deviation of Gaussian noise, as a share of white; half of the pictures get specks in its place."""
     blur: float = 0.0
     """Weight of the 3x3 mean mixed into the picture."""
     erase: float = 0.0

@@ -1,4 +1,4 @@
-"""What a digit may meet after training: corruptions, changes by degrees, and strangers that are no digits.
+"""What a digit may meet after training: corruptions, changes by degrees, and pictures that are out of distribution.
 
 Fifteen corruptions after MNIST-C (Mu and Gilmer 2019, arXiv:1906.02337), drawn anew. None is shared with the training's
 augmentation, which is code of its own.
@@ -29,10 +29,10 @@ def changed(digits: Digits, name: str, amount: Amount, seed: int = 0) -> Digits:
     return np.stack([_bytes(DEGREES[name].change(digit, amount, rng)) for digit in digits])
 
 
-def strangers(name: str, count: int, seed: int = 0) -> Digits:
-    """Pictures of one of `STRANGERS`."""
+def out_of_distribution(name: str, count: int, seed: int = 0) -> Digits:
+    """Pictures of one of `OUT_OF_DISTRIBUTION`."""
     rng = np.random.default_rng(seed)
-    return np.stack([_bytes(STRANGERS[name](rng)) for _ in range(count)])
+    return np.stack([_bytes(OUT_OF_DISTRIBUTION[name](rng)) for _ in range(count)])
 
 
 def _bytes(picture: np.ndarray) -> Digit:
@@ -70,8 +70,8 @@ def thickened(digit: Digit, pixels: Amount, _rng: Rng) -> np.ndarray:
     return cv2.resize((cv2.dilate if pixels > 0 else cv2.erode)(fine, pen), (28, 28), interpolation=cv2.INTER_AREA)
 
 
-def noisy(digit: Digit, deviation: Amount, rng: Rng) -> np.ndarray:
-    return digit + 255 * deviation * rng.standard_normal((28, 28))
+def noisy(digit: Digit, std: Amount, rng: Rng) -> np.ndarray:
+    return digit + 255 * std * rng.standard_normal((28, 28))
 
 
 class Degree(NamedTuple):
@@ -87,7 +87,7 @@ DEGREES: Mapping[str, Degree] = {
     "scale": Degree("times the size", (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3), scaled),
     "rotation": Degree("degrees", (-60, -45, -30, -15, 0, 15, 30, 45, 60), rotated),
     "stroke": Degree("pixels wider on either side", (-1.0, -0.75, -0.5, -0.25, 0, 0.5, 1.0, 1.5, 2.0), thickened),
-    "noise": Degree("deviation, as a share of white", (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8), noisy),
+    "noise": Degree("standard deviation, as a share of white", (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8), noisy),
 }
 
 
@@ -232,6 +232,6 @@ def letters(rng: Rng) -> np.ndarray:
     return canonical(bent)
 
 
-STRANGERS: Mapping[str, Callable[[Rng], np.ndarray]] = {
-    stranger.__name__: stranger for stranger in (gaussian_noise, uniform_noise, textures, letters)
+OUT_OF_DISTRIBUTION: Mapping[str, Callable[[Rng], np.ndarray]] = {
+    kind.__name__: kind for kind in (gaussian_noise, uniform_noise, textures, letters)
 }

@@ -46,17 +46,21 @@ def glyphs(folder: str, characters: str) -> Mapping[str, Sequence[Glyph]]:
 
 def varied(draw: np.random.Generator, glyph: Glyph) -> UInt8[np.ndarray, "28 28"]:
     """A font's character as a hand might write it: slanted, stretched, bent, thicker or thinner; in MNIST's form."""
-    high, wide = glyph.shape
-    margin = 6 + high // 3
+    height, width = glyph.shape
+    margin = 6 + height // 3
     strokes = np.pad(glyph, margin)
-    high, wide = strokes.shape
+    height, width = strokes.shape
     slant, stretch = draw.normal(0, 0.16), np.exp(draw.normal(0, 0.12))
     bends = [
-        cv2.resize(draw.normal(0, 0.035 * high, (4, 4)).astype(np.float32), (wide, high), interpolation=cv2.INTER_CUBIC)
+        cv2.resize(
+            draw.normal(0, 0.035 * height, (4, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        )
         for _ in range(2)
     ]
-    rows, columns = np.mgrid[:high, :wide].astype(np.float32)
-    across = (columns - wide / 2) * np.float32(stretch) + np.float32(slant) * (rows - high / 2) + wide / 2 + bends[0]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    across = (
+        (columns - width / 2) * np.float32(stretch) + np.float32(slant) * (rows - height / 2) + width / 2 + bends[0]
+    )
     strokes = np.asarray(cv2.remap(strokes, across.astype(np.float32), rows + bends[1], cv2.INTER_LINEAR), np.uint8)
     change = int(draw.integers(-1, 5))
     if change:
@@ -74,5 +78,5 @@ def _drawn(font: "object", character: str) -> Glyph:
 
 
 def _tight(strokes: Glyph) -> Glyph:
-    left, top, wide, high = cv2.boundingRect((strokes > 40).astype(np.uint8))
-    return strokes[top : top + high, left : left + wide] if wide else np.full((8, 2), 255, np.uint8)
+    left, top, width, height = cv2.boundingRect((strokes > 40).astype(np.uint8))
+    return strokes[top : top + height, left : left + width] if width else np.full((8, 2), 255, np.uint8)

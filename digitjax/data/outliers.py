@@ -261,12 +261,12 @@ _KINDS: tuple[Callable[[Draw, Dataset], np.ndarray], ...] = (
 
 def _bent(canvas: Canvas, draw: Draw) -> Canvas:
     """Turned, sheared and bent as no two hands write."""
-    high, wide = canvas.shape
+    height, width = canvas.shape
     turn = np.eye(2) + draw.normal(0, 0.18, (2, 2))
-    rows, columns = np.mgrid[:high, :wide].astype(np.float32)
-    bends = (cv2.resize(draw.normal(0, 5, (4, 4)), (wide, high), interpolation=cv2.INTER_CUBIC) for _ in range(2))
-    centred = np.stack([columns - wide / 2, rows - high / 2])
-    x, y = np.einsum("ab,bij->aij", turn, centred) + np.array([wide / 2, high / 2])[:, None, None]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    bends = (cv2.resize(draw.normal(0, 5, (4, 4)), (width, height), interpolation=cv2.INTER_CUBIC) for _ in range(2))
+    centred = np.stack([columns - width / 2, rows - height / 2])
+    x, y = np.einsum("ab,bij->aij", turn, centred) + np.array([width / 2, height / 2])[:, None, None]
     right, down = bends
     columns, rows = (x + right).astype(np.float32), (y + down).astype(np.float32)
     return np.asarray(cv2.remap(canvas, columns, rows, cv2.INTER_LINEAR), np.uint8)
@@ -274,7 +274,7 @@ def _bent(canvas: Canvas, draw: Draw) -> Canvas:
 
 def _fit(canvas: Canvas) -> np.ndarray:
     """As a picture of it would reach the network."""
-    left, top, wide, high = cv2.boundingRect((canvas > 90).astype(np.uint8))
-    if not wide:
+    left, top, width, height = cv2.boundingRect((canvas > 90).astype(np.uint8))
+    if not width:
         return np.zeros((28, 28), np.uint8)
-    return fitted(canvas[top : top + high, left : left + wide] / np.float32(255))
+    return fitted(canvas[top : top + height, left : left + width] / np.float32(255))

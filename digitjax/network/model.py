@@ -167,8 +167,8 @@ class Network(nn.Module):
     def with_embedding(self, images: Images) -> tuple[Logits, Embedding]:
         embedding = self._embed(normalise(images), 0, train=False)
         logits = self.output(embedding)
-        wide = self.config.head == "flatten" and not self.config.hidden
-        return logits, logits if wide else embedding
+        width = self.config.head == "flatten" and not self.config.hidden
+        return logits, logits if width else embedding
 
     def features(self, images: Images, stop: int) -> Features:
         x = normalise(images)

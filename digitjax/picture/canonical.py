@@ -38,16 +38,16 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
     digit = _main_digit(found)
     if digit is None:
         return np.zeros((28, 28), np.uint8)
-    (left, top, wide, high), strokes = digit
-    if picture.shape[:2] == (28, 28) and _in_place(left, top, wide, high):
+    (left, top, width, height), strokes = digit
+    if picture.shape[:2] == (28, 28) and _in_place(left, top, width, height):
         kept = np.zeros((28, 28), np.uint8)
-        kept[top : top + high, left : left + wide] = np.round(strokes * 255)
+        kept[top : top + height, left : left + width] = np.round(strokes * 255)
         return kept
-    longest = max(wide, high)
+    longest = max(width, height)
     if zoom < 1 and longest < CLOSE_SIDE / 2:
         # Look again, closer: the crop has the digit's own light, and more pixels of it.
-        rows = slice(int(max(0, top - longest) / zoom), int((top + high + longest) / zoom))
-        columns = slice(int(max(0, left - longest) / zoom), int((left + wide + longest) / zoom))
+        rows = slice(int(max(0, top - longest) / zoom), int((top + height + longest) / zoom))
+        columns = slice(int(max(0, left - longest) / zoom), int((left + width + longest) / zoom))
         crop = picture[rows, columns]
         closer = 3 * CLOSE_SIDE / max(crop.shape)
         again = ink(cv2.resize(crop, None, fx=closer, fy=closer, interpolation=cv2.INTER_AREA) if closer < 1 else crop)
@@ -62,10 +62,10 @@ def _in_weather(picture: UInt8[np.ndarray, "28 28"]) -> bool:
     return bool(high - low > 16) and bright_on_dark(picture)
 
 
-def _in_place(left: int, top: int, wide: int, high: int) -> bool:
+def _in_place(left: int, top: int, width: int, height: int) -> bool:
     """Whether ink in 28x28 is an MNIST digit with something added or worn off, which a new scale would only harm."""
-    centred = abs(left + wide / 2 - 14) < 3 and abs(top + high / 2 - 14) < 3
-    return (18 <= max(wide, high) <= 22 and centred) or wide > 26 or high > 26
+    centred = abs(left + width / 2 - 14) < 3 and abs(top + height / 2 - 14) < 3
+    return (18 <= max(width, height) <= 22 and centred) or width > 26 or height > 26
 
 
 def _without_bands(grey: UInt8[np.ndarray, "28 28"]) -> UInt8[np.ndarray, "28 28"]:
@@ -81,20 +81,20 @@ def _without_bands(grey: UInt8[np.ndarray, "28 28"]) -> UInt8[np.ndarray, "28 28
 
 def _already(picture: np.ndarray) -> np.ndarray | None:
     """The picture itself if MNIST could have made it, moved by whole pixels where only its place is wrong."""
-    left, top, wide, high = cv2.boundingRect(picture)
-    if not 19 <= max(wide, high) <= 20 or cv2.minMaxLoc(picture)[1] < 250:
+    left, top, width, height = cv2.boundingRect(picture)
+    if not 19 <= max(width, height) <= 20 or cv2.minMaxLoc(picture)[1] < 250:
         return None
-    return _centred(picture[top : top + high, left : left + wide])
+    return _centred(picture[top : top + height, left : left + width])
 
 
 def _centred(strokes: np.ndarray) -> UInt8[np.ndarray, "28 28"]:
     """Put at most 20 x 20 pixels into 28 x 28, the centre of mass in the middle."""
     moments = cv2.moments(strokes)
-    high, wide = strokes.shape
-    top = min(max(int(np.floor(14.5 - moments["m01"] / moments["m00"])), 0), 28 - high)
-    left = min(max(int(np.floor(14.5 - moments["m10"] / moments["m00"])), 0), 28 - wide)
+    height, width = strokes.shape
+    top = min(max(int(np.floor(14.5 - moments["m01"] / moments["m00"])), 0), 28 - height)
+    left = min(max(int(np.floor(14.5 - moments["m10"] / moments["m00"])), 0), 28 - width)
     digit = np.zeros((28, 28), np.uint8)
-    digit[top : top + high, left : left + wide] = strokes
+    digit[top : top + height, left : left + width] = strokes
     return digit
 
 
@@ -104,22 +104,22 @@ def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink] | None:
     None where there is no ink, or a crowd of pieces none of which is the main one.
     """
     mask = (found > 0.3).astype(np.uint8)
-    left, top, wide, high = cv2.boundingRect(mask)
-    if not wide:
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
         return None
     _, labels, stats, centres = cv2.connectedComponentsWithStats(
-        mask[top : top + high, left : left + wide], connectivity=8
+        mask[top : top + height, left : left + width], connectivity=8
     )
     stats[:, :2] += (left, top)
     centres += (left, top)
-    found_part = found[top : top + high, left : left + wide]
-    height, width = found.shape
+    found_part = found[top : top + height, left : left + width]
+    tall, across = found.shape
     area = stats[:, cv2.CC_STAT_AREA]
-    score = area * (1 - np.abs(centres / (width, height) - 0.5).max(1))
+    score = area * (1 - np.abs(centres / (across, tall) - 0.5).max(1))
     score[0] = 0
     main = int(score.argmax())
     start, stop = stats[:, :2], stats[:, :2] + stats[:, 2:4]
-    touches = (start == 0).any(1) | (stop == (width, height)).any(1)
+    touches = (start == 0).any(1) | (stop == (across, tall)).any(1)
     belongs = (area > 0.04 * area[main]) & (~touches | touches[main])
     belongs[0] = False
     box, near = np.concatenate([start[main], stop[main]]), belongs

@@ -25,10 +25,10 @@ def ink(picture: Pixels, several: bool = False) -> Ink:
     if even > 0.5 * grey.size and nearly < 1.1 * even:  # drawn, or scanned to pure white
         bright = cv2.mean(grey)[0] > border
         strokes = np.maximum(grey, border) - border if bright else border - np.minimum(grey, border)
-        left, top, wide, high = cv2.boundingRect(strokes)
+        left, top, width, height = cv2.boundingRect(strokes)
         # Free of the border, the ink can be had from its own part of the picture.
-        free = left > 0 and top > 0 and left + wide < grey.shape[1] and top + high < grey.shape[0]
-        area = np.s_[top - 1 : top + high + 1, left - 1 : left + wide + 1] if free else np.s_[:, :]
+        free = left > 0 and top > 0 and left + width < grey.shape[1] and top + height < grey.shape[0]
+        area = np.s_[top - 1 : top + height + 1, left - 1 : left + width + 1] if free else np.s_[:, :]
         part = strokes[area].astype(np.float32) * (1 / max(255 - int(border) if bright else int(border), 1))
         found = np.zeros(grey.shape, np.float32)
         found[area] = _cleaned(_without_ruling(part, LEAST_CONTRAST, several), LEAST_CONTRAST, several)[0]
@@ -235,11 +235,11 @@ def _cleaned(strokes: Ink, floor: float, several: bool) -> tuple[Ink, float, flo
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     if count == 1:
         return np.zeros_like(strokes), 0.0, 0.0
-    left, top, wide, high, area = stats.T
+    left, top, width, height, area = stats.T
     inked = np.flatnonzero(mask)
     mean = np.bincount(labels.ravel()[inked], strokes.ravel()[inked], count) / area
     # What lies along the border (a desk, a box's edge) is hardly the digit; what ends there may be.
-    longest = np.maximum(wide, high)
+    longest = np.maximum(width, height)
     contact = _contact(labels, count)
     along = contact.max(0) > 0.8 * longest
     sides = slice(2, 4) if several and _is_strip(strokes) else slice(0, 4)  # there digits reach from top to bottom
@@ -247,7 +247,7 @@ def _cleaned(strokes: Ink, floor: float, several: bool) -> tuple[Ink, float, flo
     value = longest * np.minimum(mean, 0.6) ** 3 * np.where(along, 0.03, np.where(across, 0.03 if several else 0.1, 1))
     value[0] = 0
     main = int(value.argmax())
-    box = np.s_[top[main] : top[main] + high[main], left[main] : left[main] + wide[main]]
+    box = np.s_[top[main] : top[main] + height[main], left[main] : left[main] + width[main]]
     peak = quantile(strokes[box][labels[box] == main], 0.8)
     if peak < (3 if min(strokes.shape) > 150 else 1.5) * LEAST_CONTRAST:
         return np.zeros_like(strokes), 0.0, 0.0

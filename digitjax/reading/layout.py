@@ -215,11 +215,11 @@ def _untangled(found: Ink, labels: Labels, boxes: Boxes, height: float, slope: f
         seams = ways.through(column, (ways.cost[column] + far + 1e6 * (far > 0.3)).argmin(1))
         parts = np.where(own, 1 + parts_between(seams, own.T.shape).T, 0)
         for part in range(1, len(seams) + 2):
-            x, y, wide, tall = cv2.boundingRect((parts == part).astype(np.uint8))
-            box = np.array([left + x, top + y, left + x + wide, top + y + tall])
+            x, y, width, tall = cv2.boundingRect((parts == part).astype(np.uint8))
+            box = np.array([left + x, top + y, left + x + width, top + y + tall])
             if part == 1:
                 boxes[which] = box
-            elif wide:
+            elif width:
                 boxes = np.concatenate([boxes, box[None]])
                 labels[area][parts == part] = len(boxes)
     return labels, boxes
@@ -245,9 +245,9 @@ def _line(
         parts = parts_between(np.array([seam for _, seam in seams]).reshape(-1, bottom - top), own.shape)
         for part, cut in enumerate([0.0, *(cost for cost, _ in seams)]):
             inside = own & (parts == part)
-            x, y, wide, tall = cv2.boundingRect(inside.astype(np.uint8))
-            if wide:
-                pieces.append(([left + x, top + y, left + x + wide, top + y + tall], which, cut, area, inside))
+            x, y, width, tall = cv2.boundingRect(inside.astype(np.uint8))
+            if width:
+                pieces.append(([left + x, top + y, left + x + width, top + y + tall], which, cut, area, inside))
     pieces.sort(key=lambda piece: piece[0][0] + piece[0][2])
     for number, (*_, area, inside) in enumerate(pieces):
         numbered[area][inside] = first + number

@@ -40,7 +40,7 @@ def energy(logits: Logits) -> Float[AnyArray, " batch"]:
 
 
 def distance(trust: Trust, embedding: Embedding) -> Float[AnyArray, " batch"]:
-    """From the nearest class, in deviations."""
+    """From the nearest class, in standard deviations."""
     apart = (embedding @ trust.whitening)[:, None] - trust.centres[None]
     return jnp.sqrt((apart**2).sum(-1).min(-1))
 

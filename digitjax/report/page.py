@@ -7,7 +7,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from digitjax.report.review import FALSE_REFUSAL, Review
+from digitjax.report.review import FALSE_REJECTION, Review
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
@@ -102,10 +102,10 @@ def _card(figures: Mapping[str, Any]) -> Iterable[str]:
     hard = ", ".join(f"{name.replace('_', ' ')} ({share:.2f})" for name, share in worst)
     pairs = ", ".join(f"{pair['is']} read as {pair['read']} ({pair['count']})" for pair in figures["confused"][:3])
     yield f"Accuracy is lowest under {hard}. The most frequent mistakes: {pairs or 'none'}."
-    poor = [row for row in figures["strangers"] if row["verdict_refused"] < 0.9]
+    poor = [row for row in figures["out_of_distribution"] if row["verdict_rejected"] < 0.9]
     if poor:
-        kinds = ", ".join(f"{row['kind'].replace('_', ' ')} ({row['verdict_refused']:.2f})" for row in poor)
-        yield f"It takes some strangers for digits. Share refused: {kinds}."
+        kinds = ", ".join(f"{row['kind'].replace('_', ' ')} ({row['verdict_rejected']:.2f})" for row in poor)
+        yield f"It takes some of what is no digit for digits. Share rejected: {kinds}."
     yield "## Provenance"
     known = {"commit": origin["commit"] or "unknown", "weights": origin["weights_checksum"], "data": data["checksum"]}
     known |= {"device": origin["device"], "machine": origin["machine"]} | origin["versions"]
@@ -157,7 +157,7 @@ def _details(figures: Mapping[str, Any]) -> Iterable[str]:
     risks = [(f"{100 * row['coverage']:.0f} %", f"{100 * row['risk']:.3f} %") for row in figures["risk"]]
     yield _table(("answered", "misread among them"), risks)
     yield _picture("risk", "Risk by coverage")
-    yield "## What breaks it"
+    yield "## Robustness"
     yield (
         f"Mean accuracy under fifteen corruptions after MNIST-C: {figures['corruptions_mean']:.4f}. The pictures go to "
         "the network as they are: the canonical form, through which pictures of files go, undoes a part of it."
@@ -169,17 +169,17 @@ def _details(figures: Mapping[str, Any]) -> Iterable[str]:
     yield "## What is no digit"
     yield (
         "AUROC of one score made of the verdict's three doubts (energy, distance, want of confidence); the share of "
-        f"strangers refused where {100 * FALSE_REFUSAL:.0f} % of the test digits are; and the share that the verdict "
-        f"itself refuses, which refuses {100 * (1 - test['verdicts']['digit']):.2f} % of the test digits."
+        f"them rejected where {100 * FALSE_REJECTION:.0f} % of the test digits are; and the share that the verdict "
+        f"itself rejects, which rejects {100 * (1 - test['verdicts']['digit']):.2f} % of the test digits."
     )
     rows = [
         (row["kind"].replace("_", " "), f"{row['pictures']:,}")
-        + tuple(_number(row[name]) for name in ("auroc", "refused", "verdict_refused"))
-        for row in figures["strangers"]
+        + tuple(_number(row[name]) for name in ("auroc", "rejected", "verdict_rejected"))
+        for row in figures["out_of_distribution"]
     ]
-    refused = f"refused at {100 * FALSE_REFUSAL:.0f} %"
-    yield _table(("strangers", "pictures", "AUROC", refused, "refused by the verdict"), rows)
-    yield _picture("strangers", "Strangers")
+    rejected = f"rejected at {100 * FALSE_REJECTION:.0f} %"
+    yield _table(("what is no digit", "pictures", "AUROC", rejected, "rejected by the verdict"), rows)
+    yield _picture("out_of_distribution", "What is no digit")
 
 
 def _interval(row: Mapping[str, Any]) -> str:

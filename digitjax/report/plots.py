@@ -177,8 +177,8 @@ def readings(found: Sequence[tuple[str, np.ndarray, Sequence[Sequence[Digit]]]])
         axes.set_title(name[-60:], fontsize=8)
         for digit in (digit for line in lines for digit in line):
             color = _VALIDATION if digit.verdict == "digit" else _WRONG
-            left, top, wide, high = digit.box
-            axes.add_patch(Rectangle((left, top), wide, high, fill=False, color=color))
+            left, top, width, height = digit.box
+            axes.add_patch(Rectangle((left, top), width, height, fill=False, color=color))
             axes.text(left, top, str(digit.digit), color=color, fontsize=9, va="bottom")
     return figure
 

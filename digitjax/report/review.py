@@ -1,4 +1,4 @@
-"""What a reviewer asks of a finished run: where it errs and why, how sure it is, what breaks it, which is better."""
+"""What a reviewer asks of a finished run: where it errs and why, how sure it is, robustness, which is better."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +23,9 @@ from digitjax.report import plots, results
 from digitjax.training import checkpoint, metrics
 from digitjax.training.metrics import Totals
 
-HARDSHIPS = 2_500
-"""Digits that the robustness figures are made of, and pictures of each kind of stranger."""
-FALSE_REFUSAL = 0.01
+ROBUSTNESS_SIZE = 2_500
+"""Digits that the robustness figures are made of, and pictures of each kind that is out of distribution."""
+FALSE_REJECTION = 0.01
 SHOWN = 20
 """Misread digits that are explained, the worst first."""
 COVERAGES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
@@ -74,7 +74,7 @@ def review(run: Path) -> Review:
     right = guesses == labels
     by_coverage = metrics.risk_by_coverage(rows.max(1), right)
     curves, corrupted = _robustness(found, splits.test)
-    foreign, examples = _strangers(found, splits, clean)
+    foreign, examples = _out_of_distribution(found, splits, clean)
     official = found.card["figures"]
     figures = {
         "name": found.name,
@@ -95,7 +95,7 @@ def review(run: Path) -> Review:
         "degrees": curves,
         "corruptions": corrupted,
         "corruptions_mean": float(np.mean(list(corrupted.values()))),
-        "strangers": foreign,
+        "out_of_distribution": foreign,
     }
     sheet, empty = _mistakes(found, images, labels, rows)
     figures["empty_maps"] = empty
@@ -108,7 +108,7 @@ def review(run: Path) -> Review:
             {name: (row["unit"], row["amounts"], row["accuracies"]) for name, row in curves.items()}
         ),
         "corruptions": _corruption_sheet(splits.test, corrupted),
-        "strangers": plots.digits(*examples, "What is no digit"),
+        "out_of_distribution": plots.digits(*examples, "What is no digit"),
     }
     pictures = {name: _picture(run / f"{name}.png") for name in checkpoint.PICTURES if name != "misclassified"}
     return Review(figures, pictures | {name: plots.png(figure) for name, figure in drawn.items()})
@@ -265,7 +265,7 @@ def _data(splits: Splits) -> dict[str, Any]:
 
 def _robustness(found: Artifact, dataset: Dataset) -> tuple[dict[str, Any], dict[str, float]]:
     """Accuracy by amount of each change by degrees, and under each corruption, on the first digits of a data set."""
-    images, labels = (part[:HARDSHIPS] for part in dataset)
+    images, labels = (part[:ROBUSTNESS_SIZE] for part in dataset)
     predictor = Predictor(found.config, found.variables)
 
     def accuracy(pictures: np.ndarray) -> float:
@@ -282,8 +282,8 @@ def _robustness(found: Artifact, dataset: Dataset) -> tuple[dict[str, Any], dict
     return curves, {name: accuracy(corruptions.corrupted(images, name)) for name in corruptions.CORRUPTIONS}
 
 
-def strangeness(trust: Trust, reference: Scores, scores: Scores) -> Float32[np.ndarray, " n"]:
-    """How unlike a digit, from 0 to 1: 1 less the share of the reference digits that a verdict as strict would refuse.
+def outlier_score(trust: Trust, reference: Scores, scores: Scores) -> Float32[np.ndarray, " n"]:
+    """How unlike a digit, from 0 to 1: 1 less the share of the reference digits that a verdict as strict would reject.
 
     So the verdict's three doubts are one score, whatever the strictness.
     """
@@ -293,35 +293,35 @@ def strangeness(trust: Trust, reference: Scores, scores: Scores) -> Float32[np.n
         yield np.asarray(distance(trust, of.embedding))
         yield -np.asarray(jax.nn.log_softmax(of.logits / trust.temperature)).max(1)
 
-    refused = [
+    rejected = [
         (1 - np.searchsorted(np.sort(usual), doubt) / len(usual)) / share
         for usual, doubt, share in zip(doubts(reference), doubts(scores), SHARES)
     ]
-    return (1 - np.clip(np.min(refused, axis=0), 0, 1)).astype(np.float32)
+    return (1 - np.clip(np.min(rejected, axis=0), 0, 1)).astype(np.float32)
 
 
-def _strangers(
+def _out_of_distribution(
     found: Artifact, splits: Splits, clean: Scores
 ) -> tuple[list[dict[str, Any]], tuple[list[np.ndarray], list[str]]]:
-    """How well each kind of stranger is told from the test digits, and eight of each."""
+    """How well each kind out of distribution is told apart from the test digits, and eight of each."""
     reference = _scores(found, splits.validation.images)
-    usual = strangeness(found.trust, reference, clean)
-    limit = np.quantile(usual, 1 - FALSE_REFUSAL, method="higher")
+    usual = outlier_score(found.trust, reference, clean)
+    limit = np.quantile(usual, 1 - FALSE_REJECTION, method="higher")
     predictor = Predictor(found.config, found.variables, found.trust)
-    kinds = {name: corruptions.strangers(name, HARDSHIPS) for name in corruptions.STRANGERS}
+    kinds = {name: corruptions.out_of_distribution(name, ROBUSTNESS_SIZE) for name in corruptions.OUT_OF_DISTRIBUTION}
     for name in ("fashion_mnist", "kmnist"):
         if name != splits.name and tfds.arrays_file(name).exists():
-            kinds[name] = datasets.load(name).test.images[:HARDSHIPS]
+            kinds[name] = datasets.load(name).test.images[:ROBUSTNESS_SIZE]
     rows, shown, titles = [], [], []
     for name, pictures in kinds.items():
-        strange = strangeness(found.trust, reference, _scores(found, pictures))
+        strange = outlier_score(found.trust, reference, _scores(found, pictures))
         rows.append(
             {
                 "kind": name,
                 "pictures": len(pictures),
                 "auroc": metrics.auroc(strange, usual),
-                "refused": float((strange > limit).mean()),
-                "verdict_refused": float((predictor.judge(pictures).verdicts > 0).mean()),
+                "rejected": float((strange > limit).mean()),
+                "verdict_rejected": float((predictor.judge(pictures).verdicts > 0).mean()),
             }
         )
         shown += list(pictures[:8])

@@ -97,7 +97,7 @@ def accuracy(splits: Splits, size: Size) -> Rows:
             rows.append({"seed": seed, "seconds": seconds, "cold_seconds": cold})
             rows[-1] |= {"validation": validation, "test": test, "crossed": float(validation >= mark)}
         found[f"{100 * mark:.1f}"] = rows
-        _tell(f"{100 * mark:.1f} %", rows)
+        _log(f"{100 * mark:.1f} %", rows)
     return found
 
 
@@ -134,7 +134,7 @@ def rates(splits: Splits, size: Size) -> Rows:
             rate = order.size / (time.perf_counter() - started)
             rows.append({"images_per_second": rate, "flops": rate * flops})
         found[str(batch)] = rows[1:]
-        _tell(f"batch {batch}", rows[1:])
+        _log(f"batch {batch}", rows[1:])
     return found
 
 
@@ -170,7 +170,7 @@ def ensembles(splits: Splits, size: Size) -> Rows:
             result.loss.block_until_ready()
             rows.append({"images_per_second": order.size / (time.perf_counter() - started)})
         found[str(members)] = rows[1:]
-        _tell(f"{members} networks", rows[1:])
+        _log(f"{members} networks", rows[1:])
     return found
 
 
@@ -211,7 +211,7 @@ def as_text(found: dict[str, Any]) -> str:
     return "\n\n".join(texts)
 
 
-def _tell(name: str, rows: list[dict[str, float]]) -> None:
+def _log(name: str, rows: list[dict[str, float]]) -> None:
     shown = ", ".join(f"{key} {np.mean([row[key] for row in rows]):.4g}" for key in rows[0])
     print(f"  {name}: {shown}", file=sys.stderr, flush=True)
 

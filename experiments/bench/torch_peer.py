@@ -181,11 +181,11 @@ def recipe(args) -> dict:
 
 def warp(images):
     """Rotation 9 degrees, zoom 0.09, shear 0.07, shift 1.5, as in the recipe."""
-    turn, tall, wide, shear, down, right = 2 * torch.rand(6, len(images)) - 1
+    turn, tall, width, shear, down, right = 2 * torch.rand(6, len(images)) - 1
     turn, shear = turn * math.radians(9), 0.07 * shear
     cos, sin = torch.cos(turn), torch.sin(turn)
-    tall, wide, down, right = 1 + 0.09 * tall, 1 + 0.09 * wide, down * 1.5 / 14, right * 1.5 / 14
-    rows = torch.stack([cos * wide, sin * tall, right, -sin * wide + shear * cos, cos * tall, down], 1).view(-1, 2, 3)
+    tall, width, down, right = 1 + 0.09 * tall, 1 + 0.09 * width, down * 1.5 / 14, right * 1.5 / 14
+    rows = torch.stack([cos * width, sin * tall, right, -sin * width + shear * cos, cos * tall, down], 1).view(-1, 2, 3)
     grid = F.affine_grid(rows, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 

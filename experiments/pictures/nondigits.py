@@ -125,11 +125,11 @@ def cells(rng: Random, side: int) -> Field:
 
 
 def bricks(rng: Random, side: int) -> Field:
-    high = rng.uniform(0.06, 0.25)
-    wide, joint = high * rng.uniform(1.5, 3), rng.uniform(0.08, 0.2)
+    height = rng.uniform(0.06, 0.25)
+    width, joint = height * rng.uniform(1.5, 3), rng.uniform(0.08, 0.2)
     y, x = np.indices((side, side)) / side + rng.uniform(0, 1, (2, 1, 1))
-    row = np.floor(y / high)
-    wall = ((y / high) % 1 > joint) & ((x / wide + row / 2) % 1 > joint * high / wide)
+    row = np.floor(y / height)
+    wall = ((y / height) % 1 > joint) & ((x / width + row / 2) % 1 > joint * height / width)
     return np.where(wall, 0.6, -0.8) + 0.2 * natural(rng, side)
 
 

@@ -161,6 +161,6 @@ def _points(word: str) -> Stroke:
     numbers = [float(number) for number in word.rstrip("!").split(",")]
     if len(numbers) == 2:
         return [(numbers[0] / 100, numbers[1] / 100)] * (2 if word.endswith("!") else 1)
-    x, y, wide, high = (number / 100 for number in numbers[:4])
+    x, y, width, height = (number / 100 for number in numbers[:4])
     angles = np.radians(np.linspace(numbers[4], numbers[5], int(numbers[6])))
-    return [(x + wide * float(np.cos(a)), y + high * float(np.sin(a))) for a in angles]
+    return [(x + width * float(np.cos(a)), y + height * float(np.sin(a))) for a in angles]

@@ -101,12 +101,12 @@ def crowded(rng: Random, cell: Coverage) -> Coverage:
 def usps(rng: Random, subject: Subject) -> np.ndarray:
     """16 x 16, grey, filled to the frame by thick strokes: the form of the post-code digits of LeCun et al. (1989)."""
     coverage = glyph(rng, subject, 96, rng.uniform(0.1, 0.24))
-    high, wide = coverage.shape
+    height, width = coverage.shape
     lean = rng.normal(0, 0.15)
-    matrix = np.array([[1, lean, max(0, -lean * high)], [0, 1, 0]])
-    coverage = cropped(cv2.warpAffine(coverage, matrix, (int(wide + abs(lean) * high), high)))
+    matrix = np.array([[1, lean, max(0, -lean * height)], [0, 1, 0]])
+    coverage = cropped(cv2.warpAffine(coverage, matrix, (int(width + abs(lean) * height), height)))
     if rng.random() < 0.2:  # cut out too narrowly
-        coverage = coverage[int(high * rng.uniform(0, 0.06)) : high - int(high * rng.uniform(0, 0.06))]
+        coverage = coverage[int(height * rng.uniform(0, 0.06)) : height - int(height * rng.uniform(0, 0.06))]
     aspect = coverage.shape[1] / coverage.shape[0] * rng.uniform(0.9, 1.35)
     fit = max(2, round(16 * min(1, aspect))), max(2, round(16 * min(1, 1 / aspect)))
     coverage = cv2.GaussianBlur(coverage, (0, 0), rng.uniform(2, 7))
@@ -122,13 +122,13 @@ def tight(rng: Random, subject: Subject) -> np.ndarray:
     """A small crop whose every side touches the ink: 12 to 24 pixels high."""
     side = int(rng.choice([16, 16, 16, 12, 20, 24]))
     coverage = glyph(rng, subject, 64, rng.uniform(0.07, 0.18))
-    wide = side
+    width = side
     if rng.random() >= 0.3:
         aspect = coverage.shape[1] / coverage.shape[0]
-        wide = int(np.clip(side * aspect * rng.uniform(0.8, 1.3), 3, side))
+        width = int(np.clip(side * aspect * rng.uniform(0.8, 1.3), 3, side))
     soft = cv2.GaussianBlur(coverage, (0, 0), rng.uniform(0.5, 2))
-    small = cv2.resize(soft, (wide, side), interpolation=cv2.INTER_AREA)
-    margin, room = int(rng.integers(0, 2)), side - wide
+    small = cv2.resize(soft, (width, side), interpolation=cv2.INTER_AREA)
+    margin, room = int(rng.integers(0, 2)), side - width
     cell = np.pad(small, ((margin, margin), (margin + room // 2, margin + room - room // 2)))
     cell = np.clip(cell / max(cell.max(), 0.1) + rng.normal(0, 0.02, cell.shape), 0, 1)
     return _either_polarity(rng, cell * rng.uniform(120, 255) / 255, 0.5)

@@ -115,11 +115,11 @@ def _sign(rng: Random, line: Coverage, sign: str, base: float, height: int, pen:
 
 def on_line(rng: Random, page: Page, box: Box) -> Page:
     """A printed line to write on, somewhere around the feet of the digits."""
-    page, (top, left, high, wide) = page.copy(), box
-    y = top + high * rng.uniform(0.7, 0.9)
-    ends = left - wide * rng.uniform(0.02, 0.5), left + wide * rng.uniform(1.02, 1.5)
+    page, (top, left, height, width) = page.copy(), box
+    y = top + height * rng.uniform(0.7, 0.9)
+    ends = left - width * rng.uniform(0.02, 0.5), left + width * rng.uniform(1.02, 1.5)
     tone = rng.uniform(0.2, 0.7, 3).tolist()
-    draw_line(page, (ends[0], y), (ends[1], y + wide * rng.normal(0, 0.01)), tone, max(1, high * 0.015))
+    draw_line(page, (ends[0], y), (ends[1], y + width * rng.normal(0, 0.01)), tone, max(1, height * 0.015))
     return page
 
 

@@ -84,8 +84,8 @@ def draw_line(canvas: np.ndarray, start: Sequence, stop: Sequence, colour: Any, 
 
 
 def cropped(coverage: np.ndarray) -> np.ndarray:
-    left, top, wide, high = cv2.boundingRect((coverage > 0.1).astype(np.uint8))
-    return coverage[top : top + high, left : left + wide] if wide else np.ones((2, 2), np.float32)
+    left, top, width, height = cv2.boundingRect((coverage > 0.1).astype(np.uint8))
+    return coverage[top : top + height, left : left + width] if width else np.ones((2, 2), np.float32)
 
 
 def as_in_mnist(coverage: Coverage) -> Float32[np.ndarray, "28 28"]:

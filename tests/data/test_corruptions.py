@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitjax.data import corruptions
-from digitjax.data.corruptions import CORRUPTIONS, DEGREES, STRANGERS
+from digitjax.data.corruptions import CORRUPTIONS, DEGREES, OUT_OF_DISTRIBUTION
 
 NEUTRAL = {"shift": 0, "scale": 1.0, "rotation": 0, "stroke": 0, "noise": 0}
 
@@ -67,9 +67,9 @@ def test_a_thicker_stroke_covers_a_thinner_one(pixels):
     assert thin[14].sum() / 255 == pytest.approx(4 - 2 * pixels, abs=0.01)
 
 
-@pytest.mark.parametrize("name", STRANGERS)
-def test_strangers_differ_from_each_other_and_come_again_from_their_seed(name):
-    first, again, other = (corruptions.strangers(name, 6, seed) for seed in (0, 0, 1))
+@pytest.mark.parametrize("name", OUT_OF_DISTRIBUTION)
+def test_out_of_distribution_pictures_differ_from_each_other_and_come_again_from_their_seed(name):
+    first, again, other = (corruptions.out_of_distribution(name, 6, seed) for seed in (0, 0, 1))
     assert (first.dtype, first.shape) == (np.uint8, (6, 28, 28))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any((1, 2)).all()

@@ -109,11 +109,11 @@ def test_a_picture_is_read_digit_by_digit_and_a_bad_one_is_named(scans, tmp_path
     (line,) = read["lines"]
     assert read["text"] == "".join(str(digit["digit"]) for digit in line)
     for place, digit in enumerate(line):
-        left, top, wide, high = digit["box"]
+        left, top, width, height = digit["box"]
         assert 30 + 120 * place <= left
-        assert left + wide <= 114 + 120 * place
+        assert left + width <= 114 + 120 * place
         assert top >= 20
-        assert top + high <= 104
+        assert top + height <= 104
     with table.open() as stream:
         assert [row["text"] for row in csv.DictReader(stream)] == [read["text"], ""]
     assert cv2.imread(str(sheet)) is not None

@@ -256,10 +256,10 @@ def touching(images, random):
         free = before[:, ::-1].argmax(1) + after.argmax(1)
         free[~before.any(1) | ~after.any(1)] = 99
         overlap = max(0, min(int(free.min()) + 1, digit.shape[1] - 1))
-        wide = np.zeros((HEIGHT, row.shape[1] + digit.shape[1] - overlap), np.uint8)
-        wide[:, : row.shape[1]] = row
-        wide[:, wide.shape[1] - digit.shape[1] :] = np.maximum(wide[:, wide.shape[1] - digit.shape[1] :], digit)
-        row = wide
+        width = np.zeros((HEIGHT, row.shape[1] + digit.shape[1] - overlap), np.uint8)
+        width[:, : row.shape[1]] = row
+        width[:, width.shape[1] - digit.shape[1] :] = np.maximum(width[:, width.shape[1] - digit.shape[1] :], digit)
+        row = width
     return page(row)
 
 

@@ -45,7 +45,7 @@ def other(run):
 @pytest.fixture(scope="module")
 def reviewed(run):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(review, "HARDSHIPS", 32)
+        patch.setattr(review, "ROBUSTNESS_SIZE", 32)
         yield review.review(run)
 
 
@@ -118,7 +118,7 @@ def test_the_page_stands_alone_and_holds_every_picture(reviewed):
 def test_the_page_says_what_the_figures_say(reviewed):
     figures, text = reviewed.figures, Page(page.html(reviewed)).text
     said = [figures["test"]["accuracy"], figures["calibration"]["before"]["ece"], *figures["corruptions"].values()]
-    said += [row["auroc"] for row in figures["strangers"]]
+    said += [row["auroc"] for row in figures["out_of_distribution"]]
     assert all(f"{value:.4f}" in text for value in said)
     assert figures["provenance"]["weights_checksum"] in text
     assert "no official test set" in text
@@ -172,10 +172,10 @@ def test_as_many_reference_digits_are_strange_as_a_verdict_that_strict_refuses(r
     found, _, _ = answers(run)
     images = datasets.load(found.card["config"]["data"]).train.images
     scores = review._scores(found, images)
-    strange = review.strangeness(found.trust, scores, scores)
+    strange = review.outlier_score(found.trust, scores, scores)
     assert 0.07 <= (strange > 0.9).mean() <= 0.1
     noise = np.random.default_rng(0).integers(0, 256, (50, 28, 28)).astype(np.uint8)
-    far = review.strangeness(found.trust, scores, review._scores(found, noise))
+    far = review.outlier_score(found.trust, scores, review._scores(found, noise))
     assert far.mean() > strange.mean()
 
 
