@@ -23,11 +23,7 @@ SHOWN = 40
 
 
 def run_train(args: options.Train) -> int:
-    from digitjax.base import config
-    from digitjax.data import datasets
-    from digitjax.reading import artifact
-    from digitjax.report import results
-    from digitjax.training import checkpoint, fit
+    from digitjax.training import checkpoint
 
     settings, run, first = args.config, args.run_dir, True
     if args.distributed:
@@ -36,12 +32,24 @@ def run_train(args: options.Train) -> int:
     elif args.coordinator or (args.process_id, args.num_processes) != (None, None):
         raise UsageError("--coordinator, --process-id and --num-processes belong to --distributed: add it")
     finished = first and not args.fresh and checkpoint.standing(run, settings) == "finished"
-    if hosts.agree(finished) if args.distributed else finished:
-        if not first:
-            return DONE
+    if not (hosts.agree(finished) if args.distributed else finished):
+        return _train(args, first)
+    if first:
         _log(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
         figures = json.loads((run / "metrics.json").read_text())
-        return _answer(args, figures, _result(figures, run))
+        _answer(args, figures, _result(figures, run))
+    return DONE
+
+
+def _train(args: options.Train, first: bool) -> int:
+    """Trains what is not finished; the first of several processes alone reports and writes."""
+    from digitjax.base import config
+    from digitjax.data import datasets
+    from digitjax.reading import artifact
+    from digitjax.report import results
+    from digitjax.training import checkpoint, fit
+
+    settings, run = args.config, args.run_dir
     splits = datasets.load(settings.data, settings.validation_share)
     if args.distributed:
         hosts.require_same("options or data", config.to_json(settings) + splits.checksum)
@@ -208,12 +216,12 @@ def run_explain(args: options.Explain) -> int:
 
 
 def run_report(args: options.Report) -> int:
+    from digitjax.base.disk import write_text
     from digitjax.report import page, review
-    from digitjax.training import checkpoint
 
     found = review.review(args.run)
-    checkpoint.write_text(args.run / "report.html", page.html(found))
-    checkpoint.write_text(args.run / "model_card.md", page.model_card(found.figures))
+    write_text(args.run / "report.html", page.html(found))
+    write_text(args.run / "model_card.md", page.model_card(found.figures))
     return _answer(args, found.figures, f"{args.run / 'report.html'}\n{args.run / 'model_card.md'}")
 
 

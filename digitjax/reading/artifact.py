@@ -17,6 +17,7 @@ import numpy as np
 from jax import export
 
 from digitjax.base.config import ModelConfig, model_config
+from digitjax.base.disk import write_file
 from digitjax.base.errors import DigitjaxError, UsageError
 from digitjax.network import model
 from digitjax.network.model import Variables
@@ -50,8 +51,6 @@ def write(file: Path, artifact: Artifact) -> None:
     Raises:
       DigitjaxError: it cannot be written.
     """
-    from digitjax.training.checkpoint import write_file  # reading a model needs no Orbax
-
     arrays: dict[str, Any] = {"about": np.frombuffer(about(artifact).encode(), np.uint8)} | flat(artifact)
     if artifact.program:
         arrays["program"] = np.frombuffer(artifact.program.serialize(), np.uint8)

@@ -18,12 +18,12 @@ import msgspec
 import numpy as np
 
 from digitjax.base import device
+from digitjax.base.disk import claim, write_file, write_text
 from digitjax.base.errors import DigitjaxError, UsageError, first_line
 from digitjax.data.inputs import Block, Input, Range, Reader, require
 from digitjax.reading import predict
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.predict import Predictor
-from digitjax.training.checkpoint import claim, write_file, write_text
 
 PART = 2048
 """Pictures in a part: what a kill can cost, and what is in memory at a time."""

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from digitjax.base.config import ModelConfig
+from digitjax.base.disk import write_file
 from digitjax.base.errors import DigitjaxError, UsageError
 from digitjax.network import model
 from digitjax.network.model import AnyArray, Variables
 from digitjax.reading import artifact
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.predict import answers
-from digitjax.training.checkpoint import write_file
 
 Format = Literal["stablehlo", "safetensors", "h5", "keras", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from digitjax.base.disk import write_file
 from digitjax.picture.canonical import canonical
 from digitjax.picture.pixels import PictureError
 from digitjax.reading.lines import Reading, marked, read
 from digitjax.reading.predict import Prediction, Predictor, predictions
-from digitjax.training.checkpoint import write_file
 
 
 class Answer(NamedTuple):

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from digitjax.base.disk import write_file
 from digitjax.reading.lines import Digit
 from digitjax.reading.predict import Prediction
-from digitjax.training.checkpoint import History, write_file
+from digitjax.training.checkpoint import History
 from digitjax.training.metrics import BINS, Totals, expected_calibration_error, wilson
 
 _TRAINING, _VALIDATION = "#8a8f98", "#1f6feb"

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from digitjax.base.config import AugmentConfig, Config, ModelConfig
+from digitjax.base.disk import write_text
 from digitjax.data.datasets import Dataset, Splits, padded_batches
 from digitjax.network import model
 from digitjax.network.augment import augment
@@ -98,9 +99,9 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
     origin = provenance(config, splits, trained)
     card = {"config": dataclasses.asdict(config), "figures": figures, "provenance": origin}
     artifact.write(run / artifact.MODEL, found._replace(card=card))
-    checkpoint.write_text(run / "metrics.txt", as_text(figures))
-    checkpoint.write_text(run / "provenance.json", json.dumps(origin, indent=2) + "\n")
-    checkpoint.write_text(run / "metrics.json", json.dumps(figures, indent=2) + "\n")
+    write_text(run / "metrics.txt", as_text(figures))
+    write_text(run / "provenance.json", json.dumps(origin, indent=2) + "\n")
+    write_text(run / "metrics.json", json.dumps(figures, indent=2) + "\n")
     return figures
 
 

@@ -57,29 +57,21 @@ def review(run: Path) -> Review:
     Raises:
       DigitjaxError: there is no finished run, or its data cannot be had.
     """
-    if run.is_file():
-        raise DigitjaxError(f"{run} is a file: name the folder of a run")
-    found = artifact.read(run)
-    learnt = found.card["config"]
-    splits = datasets.load(learnt["data"], learnt["validation_share"])
-    if splits.checksum != found.card["provenance"]["data_checksum"]:
-        raise DigitjaxError(
-            f"{run} was trained on other data than {splits.name} is now: bring those back, or train anew"
-        )
+    found, splits = _opened(run)
     images, labels = splits.test
     clean = _scores(found, images)
     before, after = (_totals(clean.logits / t, labels) for t in (1, found.trust.temperature))
     rows = _probabilities(found, clean)
     guesses = rows.argmax(1).astype(np.int32)
-    right = guesses == labels
-    by_coverage = metrics.risk_by_coverage(rows.max(1), right)
+    by_coverage = metrics.risk_by_coverage(rows.max(1), guesses == labels)
     curves, corrupted = _robustness(found, splits.test)
     foreign, examples = _out_of_distribution(found, splits, clean)
+    sheet, empty = _mistakes(found, images, labels, rows)
     official = found.card["figures"]
     figures = {
         "name": found.name,
         "checksum": found.checksum,
-        "recipe": learnt["recipe"],
+        "recipe": found.card["config"]["recipe"],
         "provenance": found.card["provenance"],
         "data": _data(splits),
         "layers": [layer._asdict() for layer in model.summary(found.config)],
@@ -96,22 +88,34 @@ def review(run: Path) -> Review:
         "corruptions": corrupted,
         "corruptions_mean": float(np.mean(list(corrupted.values()))),
         "out_of_distribution": foreign,
+        "empty_maps": empty,
     }
-    sheet, empty = _mistakes(found, images, labels, rows)
-    figures["empty_maps"] = empty
+    degrees = {name: (row["unit"], row["amounts"], row["accuracies"]) for name, row in curves.items()}
     drawn = {
         "mistakes": sheet,
         "filters": filters(found),
         "reliability": plots.reliability(before, after),
         "risk": plots.risk(by_coverage),
-        "robustness": plots.lines(
-            {name: (row["unit"], row["amounts"], row["accuracies"]) for name, row in curves.items()}
-        ),
+        "robustness": plots.lines(degrees),
         "corruptions": _corruption_sheet(splits.test, corrupted),
         "out_of_distribution": plots.digits(*examples, "What is no digit"),
     }
     pictures = {name: _picture(run / f"{name}.png") for name in checkpoint.PICTURES if name != "misclassified"}
     return Review(figures, pictures | {name: plots.png(figure) for name, figure in drawn.items()})
+
+
+def _opened(run: Path) -> tuple[Artifact, Splits]:
+    """A finished run's model, and the data that it was trained on."""
+    if run.is_file():
+        raise DigitjaxError(f"{run} is a file: name the folder of a run")
+    found = artifact.read(run)
+    learnt = found.card["config"]
+    splits = datasets.load(learnt["data"], learnt["validation_share"])
+    if splits.checksum != found.card["provenance"]["data_checksum"]:
+        raise DigitjaxError(
+            f"{run} was trained on other data than {splits.name} is now: bring those back, or train anew"
+        )
+    return found, splits
 
 
 def _picture(file: Path) -> bytes:

@@ -1,9 +1,7 @@
 """A run's folder on disk: config, history, last state and best weights. The only file that knows Orbax."""
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 import signal
 import threading
@@ -17,6 +15,7 @@ import orbax.checkpoint as ocp
 
 from digitjax.base import config as configs
 from digitjax.base.config import Config
+from digitjax.base.disk import claim, write_text
 from digitjax.base.errors import DigitjaxError, UsageError, first_line
 from digitjax.network import model
 from digitjax.network.model import Variables
@@ -70,28 +69,6 @@ def open_run(run: Path, config: Config, fresh: bool = False) -> Iterator[Progres
         if progress == "new":
             write_text(run / _CONFIG, configs.to_json(config))
         yield progress
-
-
-@contextlib.contextmanager
-def claim(folder: Path, option: str) -> Iterator[None]:
-    """Makes a folder, where it is not there, and keeps other processes out; `option` is what names another.
-
-    Raises:
-      DigitjaxError: another process is there, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise DigitjaxError(
-            f"{folder} cannot be written ({error.strerror}): name another folder with {option}"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DigitjaxError(f"another process works in {folder}: wait for it, or name {option}") from error
-        yield
 
 
 def _difference(stored: str, wanted: str) -> str:
@@ -186,28 +163,6 @@ def restore_best(run: Path) -> Variables:
             raise DigitjaxError(f"no checkpoint in {run}: finish an epoch with 'digitjax train --run-dir {run}'")
         args = ocp.args.StandardRestore(_blank(like))
         return jax.device_put(_reading(run, lambda: _fitting(manager.restore(epoch, args=args), like)))
-
-
-def write_text(file: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    write_file(file, lambda temporary: temporary.write_text(text))
-
-
-def write_file(file: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a file of a temporary name, then gives it its own.
-
-    Raises:
-      DigitjaxError: the disk is full, or the folder cannot be written.
-    """
-    temporary = file.with_name(f".{os.getpid()}.{file.name}")
-    try:
-        write(temporary)
-        temporary.replace(file)
-    except OSError as error:
-        cause = error.strerror or error
-        raise DigitjaxError(f"{file} cannot be written ({cause}): free space or name another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax.base import device
+from digitjax.base import device, disk
 from digitjax.base.config import Config, ModelConfig, TrainingConfig
 from digitjax.base.errors import DigitjaxError, UsageError
 from digitjax.data.datasets import epoch_batches
@@ -208,13 +208,13 @@ def test_a_missing_checkpoint_says_how_to_make_one(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     file = tmp_path / "figures.json"
-    checkpoint.write_text(file, "old")
+    disk.write_text(file, "old")
 
     def full(temporary):
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DigitjaxError, match="No space left"):
-        checkpoint.write_file(file, full)
+        disk.write_file(file, full)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]

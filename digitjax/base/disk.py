@@ -1,0 +1,53 @@
+"""Files that are written whole or not at all, and folders that one process at a time writes into."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from digitjax.base.errors import DigitjaxError
+
+
+@contextlib.contextmanager
+def claim(folder: Path, option: str) -> Iterator[None]:
+    """Makes a folder, where it is not there, and keeps other processes out; `option` is what names another.
+
+    Raises:
+      DigitjaxError: another process is there, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise DigitjaxError(
+            f"{folder} cannot be written ({error.strerror}): name another folder with {option}"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DigitjaxError(f"another process works in {folder}: wait for it, or name {option}") from error
+        yield
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    write_file(file, lambda temporary: temporary.write_text(text))
+
+
+def write_file(file: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a file of a temporary name, then gives it its own.
+
+    Raises:
+      DigitjaxError: the disk is full, or the folder cannot be written.
+    """
+    temporary = file.with_name(f".{os.getpid()}.{file.name}")
+    try:
+        write(temporary)
+        temporary.replace(file)
+    except OSError as error:
+        cause = error.strerror or error
+        raise DigitjaxError(f"{file} cannot be written ({cause}): free space or name another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
