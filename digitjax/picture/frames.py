@@ -86,3 +86,43 @@ def _straight(mask: Mask, length: int) -> Mask:
 
 def _square(side: int) -> Mask:
     return np.ones((side | 1, side | 1), np.uint8)
+
+
+def unframed(found: Ink) -> Ink:
+    """The ink of one digit without a box that is printed around it: four straight sides, each of them nearly whole."""
+    mask = found > 0.3
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if min(found.shape) < 40 or min(width, height) < 24:
+        return found
+    box = mask[top : top + height, left : left + width]
+    margins = [_side(side) for side in (box, box[::-1], box.T, box.T[::-1])]
+    if all(margins) and 0.4 < width / height < 2.5:
+        above, below, before, behind = margins
+        inside = np.zeros_like(found)
+        part = np.s_[top + above : top + height - below, left + before : left + width - behind]
+        inside[part] = found[part]
+        return inside
+    return np.zeros_like(found) if any(margins) and _is_crossing(mask) else found
+
+
+def _is_crossing(mask: np.ndarray) -> bool:
+    """Whether there is nothing but lines from border to border that cross each other: those of an empty cell."""
+    rows, columns = (np.flatnonzero(cv2.dilate(along, np.ones((3, 1))) > 0.9) for along in (mask.mean(1), mask.mean(0)))
+    inside = all(
+        len(found) and found[0] > 1 and found[-1] < size - 2 for found, size in zip((rows, columns), mask.shape)
+    )
+    if not inside:
+        return False
+    rest = mask.copy()
+    rest[rows], rest[:, columns] = False, False
+    return bool(rest.sum() < 0.05 * mask.sum())
+
+
+def _side(mask: np.ndarray) -> int:
+    """Where the straight line that is the upper side of a box ends, in rows; 0 where there is none."""
+    strip = mask[: max(3, len(mask) // 5)]
+    # A slanted line takes several rows, none of which it fills.
+    lined = np.flatnonzero(strip.mean(1) > 0.4)
+    if not len(lined) or strip.any(0).mean() < 0.9:
+        return 0
+    return int(lined[-1]) + 1 + max(1, (int(lined[-1]) + 1) // 4)

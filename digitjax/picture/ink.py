@@ -20,6 +20,8 @@ def ink(picture: Pixels, several: bool = False) -> Ink:
     With `several` digits to be found no piece of ink is the main one: all that look like ink speak for themselves.
     """
     grey = _grey(picture)
+    if not several and (strokes := _cut_out(grey)) is not None:
+        return strokes
     border = np.uint8(np.median(ring(grey)))
     even, nearly = (cv2.countNonZero(cv2.inRange(grey, int(border) - by, int(border) + by)) for by in (1, 16))
     if even > 0.5 * grey.size and nearly < 1.1 * even:  # drawn, or scanned to pure white
@@ -34,6 +36,32 @@ def ink(picture: Pixels, several: bool = False) -> Ink:
         found[area] = _cleaned(_without_ruling(part, LEAST_CONTRAST, several), LEAST_CONTRAST, several)[0]
         return found
     return _photographed(cv2.bitwise_not(grey) if bright_on_dark(grey) else grey, several)
+
+
+def unpasted(picture: Pixels) -> Pixels:
+    """A picture that lies on a plain ground, as scanners and document apps leave it, without that ground.
+
+    What differs from an even border is the picture where it fills its own box, as paper does and strokes do not; a
+    picture within that is found as well.
+    """
+    while min(picture.shape[:2]) >= 16:
+        grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        border = ring(grey)
+        ground = int(np.median(border))
+        if np.mean(np.abs(border.astype(np.int16) - ground) < 8) < 0.7:
+            return picture
+        other = cv2.absdiff(grey, np.full_like(grey, ground)) > 10
+        left, top, width, height = cv2.boundingRect(other.view(np.uint8))
+        if width * height == grey.size or min(width, height) < 12:
+            return picture
+        part = np.s_[top : top + height, left : left + width]
+        edge = max(1, min(width, height) // 24)  # its own edge is blurred, and no part of the paper
+        inner = np.s_[top + edge : top + height - edge, left + edge : left + width - edge]
+        # Paper: nearly all of its box, and all along its border, is of another tone than the ground.
+        if other[part].mean() < 0.8 or ring(other[inner]).mean() < 0.95:
+            return picture
+        picture = picture[inner]
+    return picture
 
 
 def ring(grey: np.ndarray) -> np.ndarray:
@@ -71,6 +99,8 @@ def bright_on_dark(grey: np.ndarray) -> bool:
         if (zoom := 160 / max(grey.shape)) < 1
         else grey
     )
+    if (votes := _two_tone_votes(small)) is not None:
+        return bool(votes > 0)
     small = small.astype(np.float32)
     if max(small.shape) <= 24:  # cut out tightly: the ink reaches the border, though seldom a corner
         reach = 1 + min(small.shape) // 16
@@ -86,6 +116,52 @@ def bright_on_dark(grey: np.ndarray) -> bool:
     corners = far[:: far.shape[0] - 1, :: far.shape[1] - 1]
     border = (float(np.median(ring(far))) + float(np.median(corners)) - low - high) / (high - low + 1e-6)
     return sum(min(max(skew, -2), 2) for skew in skews) - 2 * max(1, 48 / min(small.shape)) * border > 0
+
+
+def _two_tone_votes(grey: UInt8[np.ndarray, "_ _"]) -> float | None:
+    """Of a picture of two tones, also where the ink reaches its border, as detectors cut: whether the ink is bright.
+
+    Above 0 where the bright tone is thinner, rarer and less often in a corner; None of any other picture.
+    """
+    _, mask = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    share = float(mask.mean())
+    if not 0.02 < share < 0.98:
+        return None
+    bright, dark = grey[mask > 0], grey[mask == 0]
+    within = bright.var() * share + dark.var() * (1 - share)
+    if within > 0.25 * float(grey.var()) or float(bright.mean()) - float(dark.mean()) < 60:
+        return None
+    at_border = float(ring(mask).mean())
+    if not 0.04 < at_border < 0.96:  # the border is of one tone: the other is ink, unless it is most of the picture
+        rare = share if at_border < 0.5 else 1 - share
+        return 0.5 - at_border if rare < 0.5 else None
+    reach = 1 + min(mask.shape) // 16
+    corners = [mask[rows, columns].mean() for rows in (slice(reach), slice(-reach, None))
+               for columns in (slice(reach), slice(-reach, None))]  # fmt: skip
+    # Beyond the border both tones go on, so that neither is thin there for being cut.
+    padded = cv2.copyMakeBorder(mask, 8, 8, 8, 8, cv2.BORDER_REPLICATE)
+    depths = [cv2.distanceTransform(part, cv2.DIST_L2, 3).max() for part in (padded, 1 - padded)]
+    thin = float(np.log2(max(depths[1], 1) / max(depths[0], 1)))
+    return 2 * thin + float(sum(1 - 2 * corner for corner in corners)) / 2 + 2 * (0.5 - share)
+
+
+def _cut_out(grey: UInt8[np.ndarray, "_ _"]) -> Ink | None:
+    """The ink of a digit that was cut out to its own box, whose strokes are no ruling for reaching the border.
+
+    None unless the picture is of two tones, and one piece that touches three sides is nearly all of its ink.
+    """
+    if min(grey.shape) < 12 or np.ptp(ring(grey)) < 60 or (votes := _two_tone_votes(grey)) is None:
+        return None
+    level, _ = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    mask = (grey > level) if votes > 0 else (grey <= level)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    main = int(stats[1:, cv2.CC_STAT_AREA].argmax()) + 1
+    if stats[main, cv2.CC_STAT_AREA] < 0.9 * mask.sum() or (_contact(labels, len(stats))[:, main] > 0).sum() < 3:
+        return None
+    if mask.mean(0).max() > 0.95 and mask.mean(1).max() > 0.95:  # two lines that cross: a cell's
+        return None
+    ground, full = float(np.median(grey[~mask])), float(np.median(grey[mask]))
+    return np.clip((grey.astype(np.float32) - ground) / (full - ground), 0, 1)
 
 
 def _photographed(grey: np.ndarray, several: bool) -> Ink:

@@ -41,8 +41,8 @@ def read_picture(source: Any) -> Pixels:
 
 def read_sized(source: Any) -> tuple[Pixels, Size]:
     """What `read_picture` gives, and the size of the picture itself, which a large JPEG's pixels no longer have."""
-    if isinstance(source, np.ndarray):
-        return _checked(_from_array(source))
+    if hasattr(source, "__array__") and not isinstance(source, str | bytes):
+        return _checked(_from_array(np.asarray(source)))  # of NumPy, JAX, PyTorch and the like
     if isinstance(source, str | os.PathLike):
         try:
             source = Path(source).read_bytes()
@@ -144,6 +144,8 @@ def _from_pil(image: Any) -> tuple[np.ndarray, Size]:
 
 def _from_array(array: np.ndarray) -> np.ndarray:
     """uint8 pixels of an array, H x W or H x W x 3."""
+    if array.shape == (28 * 28,):  # a row of a table
+        array = array.reshape(28, 28)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or not array.size:
