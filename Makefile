@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check slow fonts experiments lint lock pretrained scoreboard clean
+.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check slow fonts docs experiments lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,7 @@ lint: setup
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/basedpyright
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -W error -m experiments.docs
 
 slow: setup  ## The slow tests: real processes, full runs, the notebook
 	$(BIN)/pytest -m slow $(ARGS)
@@ -72,6 +73,9 @@ bench-serve: setup  ## Time the service beside FastAPI, LitServe and its own no-
 
 bench-gpu:  ## Time digitjax on a GPU, by .venv where it is, else by PYTHON; ARGS=--quick for a small run anywhere
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m experiments.bench.gpu $(ARGS)
+
+docs: setup  ## Make the reference of public functions, build/docs/index.html
+	$(BIN)/python -W error -m experiments.docs
 
 lock: setup  ## Renew the pins of requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --upgrade --output-file requirements.lock

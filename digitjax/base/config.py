@@ -263,6 +263,12 @@ def named(kind: str, name: str, table: Mapping[str, Any]) -> Any:
 
     Raises:
       UsageError: there is none of that name; the message names the nearest.
+
+    >>> named("recipe", "quick", RECIPES).epochs
+    1
+    >>> named("recipe", "quik", RECIPES)
+    Traceback (most recent call last):
+    digitjax.base.errors.UsageError: no recipe is called 'quik': did you mean quick?
     """
     if name not in table:
         raise UsageError(f"no {kind} is called {name!r}: {nearest(name, table)}")

@@ -81,7 +81,11 @@ def inventory() -> list[Shelf]:
 
 
 def epoch_batches(seed: int, epoch: int, examples: int, batch_size: int) -> Int32[np.ndarray, "steps batch"]:
-    """The order of an epoch, a row a step; the last row is filled up from the order's start."""
+    """The order of an epoch, a row a step; the last row is filled up from the order's start.
+
+    >>> epoch_batches(seed=0, epoch=0, examples=5, batch_size=2).shape
+    (3, 2)
+    """
     order = np.random.default_rng((seed, epoch)).permutation(examples).astype(np.int32)
     steps = -(-examples // batch_size)
     return np.resize(order, (steps, batch_size))

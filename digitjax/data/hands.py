@@ -31,7 +31,12 @@ def paths(draw: Draw, digit: int) -> list[Stroke]:
 
 
 def draw(rng: Draw, digit: int, height: int = 80) -> UInt8[np.ndarray, "_ _"]:
-    """A digit as one hand writes it: its strokes, bright on dark, cut out tightly; about `height` pixels high."""
+    """A digit as one hand writes it: its strokes, bright on dark, cut out tightly; about `height` pixels high.
+
+    >>> strokes = draw(np.random.default_rng(0), 7)
+    >>> strokes.dtype, bool(strokes[0].any()), bool(strokes[:, -1].any())
+    (dtype('uint8'), True, True)
+    """
     return written(rng, paths(rng, digit), height)
 
 

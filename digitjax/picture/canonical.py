@@ -20,6 +20,12 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
 
     Raises:
       PictureError: the picture is bad; the message says what is wrong and what to send.
+
+    >>> page = np.full((90, 120), 255, np.uint8)
+    >>> page[20:70, 58:62] = 0  # a one, dark on white
+    >>> form = canonical(page)
+    >>> form.shape, int(form.any(1).sum())
+    ((28, 28), 20)
     """
     known = (
         isinstance(source, np.ndarray) and source.shape == (28, 28) and source.dtype == np.uint8 and source.max() > 1

@@ -88,6 +88,9 @@ class Predictor:
 
         Raises:
           PictureError: a picture is bad.
+
+        >>> load().predict(np.zeros((28, 28), np.uint8)).verdict
+        'not_a_digit'
         """
         from digitjax.picture.canonical import canonical
 

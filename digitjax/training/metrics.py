@@ -76,7 +76,12 @@ def expected_calibration_error(sums: Totals) -> float:
 
 
 def wilson(right: float | int, examples: float | int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927): sound for few examples and for shares near 1. (0, 1) for none."""
+    """The 95 % interval of a share (Wilson 1927): sound for few examples and for shares near 1. (0, 1) for none.
+
+    >>> low, high = wilson(9_965, 10_000)
+    >>> print(f"{low:.4f} to {high:.4f}")
+    0.9951 to 0.9975
+    """
     if not examples:
         return 0.0, 1.0
     share, spread = right / examples, z * z / examples
@@ -93,7 +98,11 @@ def brier(probabilities: AnyArray, labels: AnyArray) -> float:
 
 
 def auroc(strange: AnyArray, clean: AnyArray) -> float:
-    """The chance that a score is higher for something strange than for something clean; an equal one counts half."""
+    """The chance that a score is higher for something strange than for something clean; an equal one counts half.
+
+    >>> auroc(np.array([3.0, 2.0]), np.array([1.0, 2.0]))
+    0.875
+    """
     from scipy import stats  # half a second, and training does not need it
 
     return float(stats.mannwhitneyu(strange, clean).statistic) / (len(strange) * len(clean))
