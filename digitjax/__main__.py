@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import digitjax
 from digitjax import options
 from digitjax.base import device, hosts
 from digitjax.base.config import NETWORKS, Config, named
@@ -306,6 +307,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        if words == ["--version"]:
+            print(digitjax.__version__)
+            return DONE
         if not words or words[0] in ("-h", "--help"):
             print(_overview())
             return DONE if words else MISUSED

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,17 @@ def bad_inputs(folder: Path) -> dict[str, list[object]]:
         "no finished run in": ["explain", folder / "file", "--out", folder / "out", "--model", folder / "empty"],
         "did you mean reference": ["summary", "--network", "referense"],
     }
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == metadata.version("digitjax")
+
+
+@pytest.mark.parametrize("command", ["predict", "read", "explain"])
+def test_a_command_without_pictures_says_what_it_wants(command, capsys):
+    assert main([command]) == 2
+    assert "name files, folders or patterns" in capsys.readouterr().err
 
 
 def test_bad_input_is_answered_in_a_line_and_leaves_nothing(folder, capsys):

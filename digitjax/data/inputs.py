@@ -87,8 +87,11 @@ def named(words: Sequence[str]) -> list[Path]:
     """The files that are meant: of a folder all pictures below it, of a pattern those that it matches, in their order.
 
     Raises:
+      UsageError: no words are given.
       DigitjaxError: a folder or a pattern that has none.
     """
+    if not words:
+        raise UsageError("no pictures are named: name files, folders or patterns such as 'scans/*.png'")
     return [file for word in words for file in _meant(word)]
 
 

@@ -233,9 +233,10 @@ def _is_strip(strokes: Ink) -> bool:
     return strokes.shape[1] > 1.9 * strokes.shape[0]
 
 
-def _without_rows(strokes: Ink, floor: float, several: bool) -> Ink:
+def _rows_of_ruling(strokes: Ink, floor: float, several: bool) -> list[np.ndarray]:
+    """The rows, column by column, of each printed line from side to side: paths that gain most, bent by little."""
     height, width = strokes.shape
-    thin = max(3, height // 50) | 1
+    thin = _line_width(height)
     ridge = strokes - cv2.morphologyEx(strokes, cv2.MORPH_OPEN, np.ones((thin + 2, 1), np.uint8))
     steps = min(width, max(24, width // 5))
     seen = cv2.resize(ridge, (steps, height), interpolation=cv2.INTER_AREA)
@@ -252,7 +253,7 @@ def _without_rows(strokes: Ink, floor: float, several: bool) -> Ink:
         best = choices.max(0) + gain[step]
     ends = np.flatnonzero(best > 0.12 * steps)
     if not len(ends):
-        return strokes
+        return []
     ends = ends[np.argsort(-best[ends], kind="stable")]
     paths = np.empty((steps, len(ends)), int)
     paths[-1] = ends
@@ -271,6 +272,13 @@ def _without_rows(strokes: Ink, floor: float, several: bool) -> Ink:
             bend = np.polyval(np.polyfit(x[inside], path[inside], 2), x[inside]) - path[inside]
             if np.abs(bend).mean() < 0.7 + height / 400:
                 lines.append(np.interp((np.arange(width) + 0.5) * steps / width - 0.5, x, path - outside))
+    return lines
+
+
+def _without_rows(strokes: Ink, floor: float, several: bool) -> Ink:
+    """Without the lines of `_rows_of_ruling`; strokes that cross a line go on through it."""
+    height, width = strokes.shape
+    thin, lines = _line_width(height), _rows_of_ruling(strokes, floor, several)
     if not lines:
         return strokes
     cleared, strongest = strokes.copy(), float(strokes.max())
@@ -297,6 +305,11 @@ def _without_rows(strokes: Ink, floor: float, several: bool) -> Ink:
     # Where a stroke crossed a line, it goes on from above to below.
     bridged = cv2.morphologyEx(cleared, cv2.MORPH_CLOSE, np.ones((2 * thin + 3, 3), np.uint8))
     return np.where(band, np.maximum(cleared, np.minimum(bridged, strokes)), cleared)
+
+
+def _line_width(height: int) -> int:
+    """The most rows that a printed line takes, an odd number."""
+    return max(3, height // 50) | 1
 
 
 def _reaches_both_ends(seen: np.ndarray) -> bool:
