@@ -48,13 +48,13 @@ def test_pasted_on_a_larger_plain_ground_a_picture_is_read_as_itself(images, see
     assert apart(canonical(sheet), canonical(picture)) < NEAR
 
 
-@given(SEEDS, st.sampled_from([0, 60, 255]), st.integers(1, 3))
+@given(SEEDS, st.sampled_from([0, 40, 220, 255]), st.integers(1, 3))
 def test_a_sheet_of_grey_paper_on_a_plain_ground_is_not_the_ink_at_any_depth(images, seed, ground, depth):
     rng = np.random.default_rng(seed)
     picture = drawn(images[rng.integers(len(images))], 90).astype(np.float32)
     sheet = np.clip(picture * 0.7 + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
     for level in range(depth):
-        around = np.full(np.add(sheet.shape, 2 * rng.integers(6, 40, 2)), (ground + 110 * level) % 256, np.uint8)
+        around = np.full(np.add(sheet.shape, 2 * rng.integers(6, 40, 2)), abs(ground - 255 * (level % 2)), np.uint8)
         top, left = (np.subtract(around.shape, sheet.shape) // 2).tolist()
         around[top : top + sheet.shape[0], left : left + sheet.shape[1]] = sheet
         sheet = around
@@ -88,7 +88,8 @@ def test_mnists_form_with_dots_over_it_is_itself(images, seed):
     rng = np.random.default_rng(seed)
     image = images[rng.integers(len(images))].copy()
     image[rng.integers(2, 26, 6), rng.integers(2, 26, 6)] = 255
-    assert apart(canonical(image), image) < 0.5
+    # At most the dots themselves are missing (six of 255 in 784 pixels), however little ink the digit has.
+    assert apart(canonical(image), image) < 2
 
 
 @given(SEEDS)
