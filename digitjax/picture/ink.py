@@ -41,7 +41,7 @@ def ink(picture: Pixels, several: bool = False) -> Ink:
 def unpasted(picture: Pixels) -> Pixels:
     """A picture that lies on a plain ground, as scanners and document apps leave it, without that ground.
 
-    What differs from an even border is the picture where it fills its own box, as paper does and strokes do not; a
+    What differs from an even border is the picture where it fills the border of its own box, as strokes do not; a
     picture within that is found as well.
     """
     while min(picture.shape[:2]) >= 16:
@@ -54,11 +54,10 @@ def unpasted(picture: Pixels) -> Pixels:
         left, top, width, height = cv2.boundingRect(other.view(np.uint8))
         if width * height == grey.size or min(width, height) < 12:
             return picture
-        part = np.s_[top : top + height, left : left + width]
-        edge = max(1, min(width, height) // 24)  # its own edge is blurred, and no part of the paper
+        edge = min(max(1, min(width, height) // 24), 4)  # its own edge is blurred, and no part of the paper
         inner = np.s_[top + edge : top + height - edge, left + edge : left + width - edge]
-        # Paper: nearly all of its box, and all along its border, is of another tone than the ground.
-        if other[part].mean() < 0.8 or ring(other[inner]).mean() < 0.95:
+        # Paper: all along its border it is of another tone than the ground, as no digit is along its box.
+        if ring(other[inner]).mean() < 0.95:
             return picture
         picture = picture[inner]
     return picture
