@@ -1,40 +1,132 @@
-"""Makes the model that ships: the recipe reader, seed 0.
+"""Makes the models that ship: the recipe reader, seed 0, and the line reader.
 
-    python -m experiments.pretrained            (make pretrained; 10 to 15 minutes on two cores)
+    python -m experiments.pretrained            (make pretrained; an hour and a half on two cores)
+    python -m experiments.pretrained --only lines
 
-Trains in outputs/scoreboard/reader-0 (a finished run there is taken as it is: the same seed gives the same weights),
-then writes digitjax/weights/pretrained.npz and its card.
+Trains in outputs/scoreboard/reader-0 (a finished run there is taken as it is: the same seed gives the same weights) and
+in outputs/lines.npz; then writes digitjax/weights/ and its card. Interrupted, it goes on where it stopped.
 """
 
 import argparse
+import json
+import os
 import shutil
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
-from digitjax.reading import artifact
-from experiments.scoreboard import RUNS, train
+import numpy as np
 
-CARD = """# The model that ships
+from digitjax.base import device
+from digitjax.data import datasets, numbers
+from digitjax.reading import artifact, strips
+from digitjax.training import lines
+from experiments.scoreboard import FONTS, RUNS, train
 
-Written by `make pretrained`; `digitjax predict` and the service load it. What it reads beyond MNIST is in the README's
-table of pictures, made by `python -m experiments.reading`.
+CARD = """# The models that ship
+
+Written by `make pretrained`; `digitjax predict`, `digitjax read` and the service load them. What they read beyond MNIST
+is in experiments/README.md, made by `python -m experiments.reading`.
+
+## One digit: pretrained.npz
 
 | | |
 |---|---|
-{rows}
+{digit}
+
+## A line of digits: lines.npz
+
+| | |
+|---|---|
+{line}
+
+Beside MNIST's training digits and pen paths of our own, both learnt from digits and letters of {fonts} families of
+handwriting fonts (npm's @fontsource: {licences}), which `experiments/fonts/package.json` lists; no font ships.
 """
+PART = 2_500  # lines that a process makes at a time
+FACTS = RUNS.parent / "lines.json"
 
 
 def main() -> None:
-    argparse.ArgumentParser(description="Makes the model that ships.").parse_args()
-    row = train("reader", 0, "mnist")
-    target = artifact.PRETRAINED
-    target.parent.mkdir(exist_ok=True)
-    shutil.copy(RUNS / "reader-0" / artifact.MODEL, target)
+    parser = argparse.ArgumentParser(description="Makes the models that ship.")
+    parser.add_argument("--only", choices=("digit", "lines"), help="this one alone; the other stays as it is")
+    args = parser.parse_args()
+    artifact.PRETRAINED.parent.mkdir(exist_ok=True)
+    if args.only != "lines":
+        train("reader", 0, "mnist")
+        shutil.copy(RUNS / "reader-0" / artifact.MODEL, artifact.PRETRAINED)
+    if args.only != "digit":
+        learn_lines(lines.LineConfig(), RUNS.parent / "lines.npz")
+    write_card()
+
+
+def made_lines(places: range, seed: int) -> numbers.Numbers:
+    source = numbers.glyphs(datasets.load("mnist").train, FONTS)
+    return numbers.numbers(source, places, seed)
+
+
+def learn_lines(config: lines.LineConfig, state: Path) -> None:
+    """Generates lines, learns them, and writes strips.FILE."""
+    from digitjax.report.results import commit
+
+    started = time.perf_counter()
+    parts = [range(start, min(start + PART, config.lines)) for start in range(0, config.lines, PART)]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        made = []
+        for part in pool.map(made_lines, parts, [config.seed] * len(parts)):
+            made.append(part)
+            print(f"{PART * len(made):,} of {config.lines:,} lines made", flush=True)
+    learnt = numbers.Numbers(*(np.concatenate(part) for part in zip(*made)))
+    # Other digits, and no fonts: what is measured is not the generator's memory alone.
+    validation = numbers.numbers(numbers.glyphs(datasets.load("mnist").validation), range(2_000), config.seed + 1)
+    device.prepare(training=True)
+
+    def report(row: Mapping[str, float | int]) -> None:
+        told = f"step {row['step']}/{config.steps}: loss {row['loss']:.4f}, read whole {row['whole']:.4f}"
+        print(f"{told}, {time.perf_counter() - started:.0f} s", flush=True)
+
+    variables = lines.fit(config, learnt, validation, state, report)
+    seconds = time.perf_counter() - started
+    temperature, share = calibrated(variables, validation)
+    facts = {
+        "parameters": sum(leaf.size for leaf in variables["params"].values() for leaf in leaf.values()),
+        "recipe": f"{config.steps:,} steps of {config.batch_size} of {config.lines:,} lines, seed {config.seed}",
+        "generated validation lines read whole": f"{share:.4f}",
+        "temperature": f"{temperature:.2f}",
+        "commit": commit(),
+        "trained in": f"{seconds:.0f} s",
+    }
+    strips.write(strips.FILE, variables, temperature, facts)
+    FACTS.write_text(json.dumps(facts))
+
+
+def calibrated(variables: dict, validation: numbers.Numbers) -> tuple[float, float]:
+    """The temperature by which the probability of a whole line is nearest to how often it is right; that share."""
+    reader = strips.LineReader(variables, 1.0)
+    seen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
+    found = reader.read(list(seen))
+    right = np.array([
+        one.digits.tolist() == labels[:length].tolist()
+        for one, labels, length in zip(found, validation.labels, validation.lengths)
+    ])  # fmt: skip
+    chances = np.clip([one.confidence for one in found], 1e-6, 1 - 1e-6)
+
+    def loss(temperature: float) -> float:
+        own = np.clip(chances ** (1 / temperature), 1e-6, 1 - 1e-6)
+        return -float(np.mean(np.where(right, np.log(own), np.log(1 - own))))
+
+    return min(np.arange(0.3, 4, 0.05).tolist(), key=loss), float(right.mean())
+
+
+def write_card() -> None:
     found = artifact.read()
     figures, origin = found.card["figures"], found.card["provenance"]
     low, high = figures["accuracy_interval"]
     facts = {
         "network": f"{found.config.network}, {figures['parameters']:,} parameters",
-        "file": f"{target.stat().st_size:,} bytes",
+        "file": f"{artifact.PRETRAINED.stat().st_size:,} bytes",
         "model": found.checksum,
         "recipe": f"{origin['recipe']}, seed {origin['seed']}, {figures['epochs']} epochs",
         "data": f"{origin['data']}, SHA-256 {origin['data_checksum']}",
@@ -44,10 +136,23 @@ def main() -> None:
         "MNIST test accuracy": f"{figures['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})",
         "ECE, loss (after temperature)": f"{figures['ece']:.4f}, {figures['loss']:.4f}",
         "verdicts on the MNIST test digits": ", ".join(f"{k} {v:.4f}" for k, v in figures["verdicts"].items()),
-        "weights": f"SHA-256 {row['weights_checksum']}",
+        "weights": f"SHA-256 {origin['weights_checksum']}",
     }
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    target.with_name("README.md").write_text(CARD.format(rows=rows))
+    of_lines = json.loads(np.load(strips.FILE)["about"].tobytes())["card"]
+    of_lines = {"file": f"{strips.FILE.stat().st_size:,} bytes"} | of_lines
+    families = json.loads(Path(FONTS).parent.parent.joinpath("package-lock.json").read_text())["packages"]
+    kinds = [package["license"] for name, package in families.items() if "@fontsource" in name]
+    text = CARD.format(
+        digit=rows_of(facts),
+        line=rows_of(of_lines),
+        fonts=len(kinds),
+        licences=", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))),
+    )
+    artifact.PRETRAINED.with_name("README.md").write_text(text)
+
+
+def rows_of(facts: dict) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in facts.items())
 
 
 if __name__ == "__main__":

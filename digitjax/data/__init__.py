@@ -6,8 +6,9 @@
 - `datasets`: which data, how they are split, in which order an epoch visits them
 - `fonts`: characters of handwriting fonts, as npm fetches them
 - `hands`: digits as pen paths, with the variants that people write all over the world
+- `numbers`: generated lines of digits, with what stands on and around them
 - `outliers`: generated non-digits, to be learnt as like no class
 - `corruptions`: what a digit may meet after training, and pictures that are out of distribution
 """
 
-__all__ = ["corruptions", "datasets", "fonts", "formats", "hands", "inputs", "outliers", "tfds"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["corruptions", "datasets", "fonts", "formats", "hands", "inputs", "numbers", "outliers", "tfds"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -69,10 +69,17 @@ def joined_to(dataset: Dataset, share: float, seed: int, folder: str = "") -> Da
     return Dataset(np.concatenate([dataset.images, made]), np.concatenate([dataset.labels, labels]))
 
 
-def written(rng: Draw, strokes: Sequence[Stroke], height: int = 80, upright: bool = False) -> UInt8[np.ndarray, "_ _"]:
-    """What a pen leaves that follows `strokes`: slanted, turned, with the tremor and the pressure of one hand."""
-    slant, turn = (0.0, 0.0) if upright else (rng.normal(0.1, 0.22), np.radians(rng.normal(0, 4)))
-    pen, pressure = height * rng.uniform(0.035, 0.17), rng.uniform(0, 0.35)
+def written(
+    rng: Draw, strokes: Sequence[Stroke], height: int = 80, pen: Number | None = None, slant: Number | None = None
+) -> UInt8[np.ndarray, "_ _"]:
+    """What a pen leaves that follows `strokes`: slanted, turned, with the tremor and the pressure of one hand.
+
+    Args:
+      pen: its width in pixels, and `slant`: columns to the left a row down; drawn if not given.
+    """
+    drawn_slant, turn = rng.normal(0.1, 0.22), np.radians(rng.normal(0, 4))
+    drawn_pen, pressure = height * rng.uniform(0.035, 0.17), rng.uniform(0, 0.35)
+    pen, slant = drawn_pen if pen is None else pen, drawn_slant if slant is None else slant
     tremor, offset = abs(rng.normal(0, 0.006)), rng.normal(0, 0.012, (len(strokes), 2))
     lean = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[1, -slant], [0, 1]])
     moved = [(np.asarray(stroke) - (0.5, 0.5) + apart) @ lean.T * height for stroke, apart in zip(strokes, offset)]

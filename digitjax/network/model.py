@@ -19,6 +19,8 @@ from digitjax.network import ops
 AnyArray = Array | np.ndarray
 Images = UInt8[AnyArray, "batch 28 28"] | Float32[AnyArray, "batch 28 28"]
 """Grey levels from 0 to 255, strokes bright on dark; float32 where augmentation has been at work."""
+Strips = UInt8[AnyArray, "batch 40 _"]
+"""Lines of writing (see `picture.strips`), as wide as a multiple of `FRAME`."""
 Logits = Float[AnyArray, "batch classes"]
 Embedding = Float[AnyArray, "batch width"]
 """A digit's place in feature space."""
@@ -135,7 +137,7 @@ def summary(config: ModelConfig) -> list[Layer]:
     return [row._replace(parameters=parameter_count({"params": params.get(row.name, {})})) for row in rows]
 
 
-def normalise(images: Images) -> Float[Array, "batch 28 28 1"]:
+def normalise(images: Images | Strips) -> Float[Array, "batch _ _ 1"]:
     return jnp.asarray(images)[..., None].astype(jnp.float32) * np.float32(1 / 255)
 
 
@@ -223,6 +225,55 @@ class Convolution(nn.Module):
         if not self.use_bias:
             return x
         return x + self.param("bias", nn.initializers.zeros, (self.width,))[None, None, None]
+
+
+FRAME = 4
+"""Columns of a strip for each place in which the line network sees a digit or none."""
+BLANK = 10
+"""The class of a place without a digit."""
+LineLogits = Float[AnyArray, "batch _ 11"]
+"""For each place along a line: the ten digits, and none."""
+
+
+@jax.jit
+def init_lines(key: Array) -> Variables:
+    """Fresh variables of the line network."""
+    return cast(Variables, dict(LineNetwork().init(key, jnp.zeros((1, 40, 64), jnp.uint8), train=False)))
+
+
+def line_logits(variables: Variables, strips: Strips) -> LineLogits:
+    """Inference: a place depends on some 80 columns about it; to be read by connectionist temporal classification."""
+    return cast(LineLogits, LineNetwork().apply(variables, strips, train=False))
+
+
+def training_line_logits(variables: Variables, strips: Strips, dropout_key: Array) -> tuple[LineLogits, Variables]:
+    """Logits under dropout and batch statistics, and the new running `batch_stats`."""
+    rngs = {"dropout": dropout_key}
+    out, changed = LineNetwork().apply(variables, strips, train=True, rngs=rngs, mutable=["batch_stats"])
+    return cast(LineLogits, out), cast(Variables, changed["batch_stats"])
+
+
+class LineNetwork(nn.Module):
+    """Five 3 x 3 convolutions over a line, all of a column at once, then two that see its neighbours; any width."""
+
+    @nn.compact
+    def __call__(self, strips: Strips, train: bool) -> LineLogits:
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.95)
+        x = normalise(strips)
+        for width, pool in ((16, 2), (32, 2), (64, 0), (64, 1), (96, 0)):
+            x = Convolution(width, "SAME", use_bias=False)(x, pool=pool == 2)
+            if pool == 1:  # lower, but no narrower
+                batch, height, along, channels = x.shape
+                x = x.reshape(batch, height // 2, 2, along, channels).max(2)
+            x = nn.relu(norm()(x))
+        batch, height, along, channels = x.shape
+        x = x.transpose(0, 2, 1, 3).reshape(batch, along, height * channels)
+        x = nn.relu(norm()(nn.Dense(160, use_bias=False)(x)))
+        for _ in range(2):
+            padded = jnp.pad(x, ((0, 0), (2, 2), (0, 0)))
+            near = jnp.concatenate([padded[:, place : place + along] for place in range(5)], axis=-1)
+            x = x + nn.relu(norm()(nn.Dense(160, use_bias=False)(near)))
+        return nn.Dense(11)(nn.Dropout(0.1, deterministic=not train)(x))
 
 
 class Dropout(nn.Module):

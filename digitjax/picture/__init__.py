@@ -4,6 +4,7 @@
 - `ink`: pixels -> strokes, free of paper, light and ruling (polarity is decided here)
 - `frames`: ink without what forms print around digits
 - `canonical`: strokes -> MNIST's form
+- `strips`: a line of writing at one height
 """
 
-__all__ = ["canonical", "frames", "ink", "pixels"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["canonical", "frames", "ink", "pixels", "strips"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -3,10 +3,11 @@
 - `trust`: calibrated confidence; digit, unsure, or not a digit
 - `artifact`: a trained model as one file: read and write
 - `predict`: Predictor: a trained model ready for use
+- `strips`: the line network ready for use
 - `seams`, `layout`, `lines`: several digits in one picture: which pieces make one, read in order
 - `files`: pictures on disk: which are meant, the answer to each
 - `bulk`: pictures by the million, answered here or on Ray
 - `export`: StableHLO, safetensors, Keras, HDF5 and ONNX files
 """
 
-__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "trust"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "strips", "trust"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -4,6 +4,7 @@
 - `train`: one jitted step, one jitted evaluation, the optimizer
 - `checkpoint`: a run's folder on disk (the only file that knows Orbax)
 - `fit`: the loop over epochs: early stopping, resume, one callback an epoch
+- `lines`: how the line reader learns
 """
 
-__all__ = ["checkpoint", "fit", "metrics", "train"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["checkpoint", "fit", "lines", "metrics", "train"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -28,27 +28,12 @@ def test_no_ink_is_lost_at_the_border_whatever_pen_slant_and_size(seed, digit, h
 def test_a_thicker_pen_writes_over_what_a_thinner_one_wrote(seed, digit):
     """The path decides the shape: of the same path and hand, the pen decides the width alone."""
     paths = hands.paths(np.random.default_rng(seed), digit)
-    thin, thick = (hands.written(_Pen(seed, share), paths, 80, upright=True) for share in (0.2, 0.8))
+    thin, thick = (hands.written(np.random.default_rng(seed), paths, 80, pen, 0) for pen in (5, 11))
     assert np.count_nonzero(thick) > np.count_nonzero(thin)
     # The thin one, laid into the middle of the thick one, lies within it but for a pixel of rounding.
     down, across = ((a - b) // 2 for a, b in zip(thick.shape, thin.shape))
     inside = cv2.dilate(thick, np.ones((5, 5), np.uint8))[down : down + thin.shape[0], across : across + thin.shape[1]]
     assert (inside[thin > 200] > 0).mean() > 0.99
-
-
-class _Pen(np.random.Generator):
-    """A generator whose first draw, the pen's width, is a given share of its range; what follows is the seed's."""
-
-    def __init__(self, seed: int, share: float):
-        super().__init__(np.random.PCG64(seed))
-        self.share: float | None = share
-
-    def uniform(self, low=0.0, high=1.0, size=None):
-        drawn = super().uniform(low, high, size)
-        if self.share is None:
-            return drawn
-        drawn, self.share = low + self.share * (high - low), None
-        return drawn
 
 
 @given(SEEDS)
