@@ -170,7 +170,7 @@ def _one(rng: Draw) -> list[Stroke]:
         up = curve([start, bulge, top]) if rng.random() < 0.6 else joined([start], [top])
         apart = top + (rng.uniform(-0.03, 0.02), rng.uniform(0, 0.05))
         strokes = [joined(up, [foot])] if rng.random() < 0.8 else [up, joined([apart], [foot])]
-    if rng.random() < 0.28:
+    if rng.random() < 0.33:
         left, right, rise = rng.uniform(0.12, 0.42), rng.uniform(0.12, 0.42), rng.uniform(-0.04, 0.03)
         strokes.append(joined([foot - (left, rise)], [foot + (right, rise)]))
     return strokes
@@ -181,8 +181,10 @@ def _two(rng: Draw) -> list[Stroke]:
     way, width = _pick(rng, 3, 5, 1.2, 1.2), rng.uniform(0.5, 0.8)
     neck = rng.uniform(0.5, 0.66)
     head = [(rng.uniform(0, 0.14), rng.uniform(0.1, 0.36)), (width * rng.uniform(0.3, 0.55), 0)]
-    if rng.random() < 0.25:  # it begins with a curl
+    if rng.random() < 0.35:  # it begins with a curl, which may close
         curl = [(width * rng.uniform(0.3, 0.55), rng.uniform(0.2, 0.34)), (width * 0.2, rng.uniform(0.34, 0.44))]
+        if rng.random() < 0.4:
+            curl = [(width * 0.1, rng.uniform(0.2, 0.3)), (width * 0.4, rng.uniform(0.14, 0.24)), *curl]
         head = [*curl, (0, rng.uniform(0.16, 0.26)), head[1]]
     head += [(width, rng.uniform(0.14, 0.32)), (width * rng.uniform(0.5, 0.75), neck)]
     end = (width * rng.uniform(0.95, 1.35), rng.uniform(0.88, 1.02))
@@ -216,8 +218,8 @@ def _three(rng: Draw) -> list[Stroke]:
 
 
 def _four(rng: Draw) -> list[Stroke]:
-    """Open, closed as a triangle, on a long stem, in one stroke, and like an L with a stroke through its foot."""
-    way, bar, stem = _pick(rng, 4, 3, 1, 2.5), rng.uniform(0.45, 0.75), rng.uniform(0.42, 0.72)
+    """Open, closed as a triangle, on a long stem, in one stroke, like an L with a stroke through its foot, like h."""
+    way, bar, stem = _pick(rng, 4, 3, 1, 2.5, 0.8), rng.uniform(0.45, 0.75), rng.uniform(0.42, 0.72)
     right, tilt = rng.uniform(0.75, 1.05), rng.uniform(-0.08, 0.05)
     foot = (stem - rng.uniform(-0.05, 0.14), 1)
     if way == 0:
@@ -230,6 +232,10 @@ def _four(rng: Draw) -> list[Stroke]:
     if way == 2:
         start = (right, bar + tilt)
         return [joined([start], [(0, bar)], [(stem, 0)], [foot])]
+    if way == 4:  # like h: over the bar without a corner, and down
+        down = [(rng.uniform(0.1, 0.3), 0), (rng.uniform(0, 0.1), rng.uniform(0.55, 0.75))]
+        over = [(stem * 0.6, bar - rng.uniform(0.1, 0.22)), (stem, bar - 0.05), (stem - rng.uniform(0, 0.1), 1)]
+        return [joined(down, curve([down[1], *over]))]
     low = rng.uniform(0.5, 0.85)
     down = [(rng.uniform(0.1, 0.45), 0), (0.06, low * 0.6), (rng.uniform(0, 0.1), low), (right, low + tilt)]
     down = curve(down) if rng.random() < 0.5 else joined([down[0]], down[2:])
@@ -240,7 +246,7 @@ def _four(rng: Draw) -> list[Stroke]:
 
 
 def _five(rng: Draw) -> list[Stroke]:
-    """In one stroke or two, its bar apart, above, long, short or missing; its bow round or flat."""
+    """In one stroke or two, its bar apart, above, long, short or missing; its bow round, flat, or a mere hook."""
     waist, x, width = rng.uniform(0.36, 0.52), rng.uniform(0.04, 0.22), rng.uniform(0.5, 0.8)
     bow = curve(
         [
@@ -253,7 +259,13 @@ def _five(rng: Draw) -> list[Stroke]:
     )
     top = np.array([x + rng.uniform(0, 0.12), rng.uniform(0, 0.05)])
     end = np.array([top[0] + width * rng.uniform(0.5, 1.15), rng.uniform(-0.09, 0.06)])
-    way = _pick(rng, 4, 4, 1)
+    way = _pick(rng, 4, 4, 1, 2)
+    if way == 3:  # its bow is hardly one: a stem that hooks to the left, with a bar to the right, like a tick
+        bulge, foot = rng.uniform(-0.02, 0.14), x + rng.uniform(-0.05, 0.2)
+        stem = curve([top, (foot + bulge, rng.uniform(0.5, 0.75)), (foot, rng.uniform(0.86, 1)),
+                      (foot - rng.uniform(0.12, 0.4), rng.uniform(0.68, 0.95))])  # fmt: skip
+        gap = np.array([rng.uniform(-0.05, 0.12), rng.uniform(-0.08, 0.08)])
+        return [joined([end], stem)] if rng.random() < 0.6 else [stem, joined([top + gap], [end + gap])]
     if way == 0:
         return [joined([end], [top], bow)] if rng.random() < 0.75 else [joined(curve([end, (end + top) / 2, top]), bow)]
     if way == 1:
@@ -277,7 +289,9 @@ def _six(rng: Draw) -> list[Stroke]:
 
 def _seven(rng: Draw) -> list[Stroke]:
     """Plain, with a serif, with a wave; crossed or not; short, or with a long drop."""
-    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), _pick(rng, 4, 2.5, 4)
+    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), _pick(rng, 4, 2.5, 4, 1.2)
+    if way == 3:  # little more than a stem with a stroke through it: its bar is short, and waved
+        width, way = rng.uniform(0.18, 0.4), 2
     corner, deep = (width, top - rng.uniform(-0.02, 0.06)), False
     if way == 0:
         bar = [(0, top + rng.uniform(-0.04, 0.08)), corner]
@@ -296,7 +310,7 @@ def _seven(rng: Draw) -> list[Stroke]:
     middle = ((corner[0] + foot[0]) / 2 + rng.uniform(-0.14, 0.05), 0.5)
     down = curve([corner, middle, foot]) if rng.random() < 0.6 else joined([corner], [foot])
     strokes = [joined(bar, down[1:])]
-    if rng.random() < (0.9 if deep else 0.5):
+    if rng.random() < (0.92 if deep or width < 0.42 else 0.5):
         y = rng.uniform(0.38, 0.64)
         x = float(np.interp(y, down[:, 1], down[:, 0]))
         left, right, tilt = rng.uniform(0.1, 0.45), rng.uniform(0.1, 0.5), rng.uniform(-0.08, 0.14)
@@ -327,8 +341,19 @@ def _eight(rng: Draw) -> list[Stroke]:
 
 def _nine(rng: Draw) -> list[Stroke]:
     """Round or straight, like g, q or P: a ring, closed or not, on a stem that may bend, hook or run long."""
-    if rng.random() < 0.3:
+    if rng.random() < 0.33:
         return _nine_on_a_stem(rng)
+    if rng.random() < 0.12:  # like an e: from within, round, and on into the tail
+        right, low = rng.uniform(0.6, 0.85), rng.uniform(0.36, 0.52)
+        ring = [
+            (0.3, low - 0.05),
+            (0.55, low - rng.uniform(0.05, 0.12)),
+            (right, 0.2),
+            (0.5, 0),
+            (0.25, rng.uniform(0.14, 0.3)),
+        ]
+        tail = [(rng.uniform(0.3, 0.45), low), (right - 0.05, rng.uniform(0.4, 0.6)), (rng.uniform(0.3, 0.6), 1)]
+        return [curve([*ring, *tail])]
     across, down = rng.uniform(0.18, 0.36), rng.uniform(0.16, 0.3)
     start = rng.uniform(-75, 10)
     ring = arc(
@@ -363,6 +388,8 @@ def _nine_on_a_stem(rng: Draw) -> list[Stroke]:
     across, down, side = rng.uniform(0.16, 0.36), rng.uniform(0.15, 0.26), rng.choice([-1, 1], p=[0.6, 0.4])
     begin = 180 if side > 0 else 0
     bow = arc(x + side * across * 0.85, down, across, down, begin, side * rng.uniform(270, 380))
+    if side > 0 and rng.random() < 0.3:  # like R: the bow ends in a leg
+        bow = joined(bow, [bow[-1] + (rng.uniform(0.15, 0.45), rng.uniform(0.25, 0.55))])
     return [joined(stem[::-1], bow)] if rng.random() < 0.4 else [bow, stem]
 
 

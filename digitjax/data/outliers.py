@@ -12,9 +12,9 @@ from digitjax.data.hands import Stroke, arc, curve, written
 from digitjax.picture.canonical import fitted
 
 NO_CLASS = -1
-LETTERS = "AEFHKMNPRUVWXYadefhkmnprtuvwxy@#%&?$+=*"
+LETTERS = "AEFHKMNRUVWXYadfkmnprtuvwxy@#%&?$+=*"
 """Those that nobody takes for a digit."""
-FONT_LETTERS = "AEFHKMNRTVWXYadefhkmnrtuvwxy"
+FONT_LETTERS = "AEFHKMNRTVWXYadfkmnrtuvwxy"
 """Of handwriting fonts, likewise."""
 SIGNS: Sequence[str] = tuple(
     sign.strip()
