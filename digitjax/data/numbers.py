@@ -110,6 +110,7 @@ def _write(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas) -> tuple[list[int
     """Writes digits; what they are, where they end, and the places between them."""
     wanted = int(draw.integers(1, 10)) if draw.random() < 0.97 else 0
     gap = draw.uniform(-0.12, 0.3) if draw.random() < 0.6 else draw.uniform(0.1, 0.7)
+    columns = 0.4 if draw.random() < 0.25 else 0.0  # numbers side by side, digits in cells
     zeros, linked, signs = draw.random() < 0.35, draw.choice([0.03, 0.12, 0.4]), draw.choice([0, 0.13, 0.3])
     x, digits, last = draw.uniform(-0.04, 0.25) * _TALL, [], None
     edges = [x - 0.12 * pen.size]
@@ -143,7 +144,10 @@ def _write(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas) -> tuple[list[int
         digits.append(digit)
         x += glyph.shape[1] + (gap + draw.normal(0, 0.07)) * pen.size * 0.6
         edges.append(x - 0.3 * gap * pen.size)
-        if draw.random() < signs:
+        if draw.random() < columns:
+            x += draw.uniform(0.4, 2.2) * pen.size
+            last = None
+        elif draw.random() < signs:
             x += _comma(draw, pen, ink, x)
     return digits, x, edges
 
@@ -225,7 +229,7 @@ def _climb(pen: _Pen, x: float) -> float:
     return pen.tilt * (x - _WIDE / 2)
 
 
-def _lay(ink: Canvas, glyph: Glyph, left: float, top: float) -> tuple[int, int]:
+def _lay(ink: Canvas, glyph: Glyph, left: hands.Number, top: hands.Number) -> tuple[int, int]:
     """Puts strokes onto the canvas, cut where it ends on the left; where they lie."""
     x, y = round(left), int(np.clip(top, 0, max(0, ink.shape[0] - glyph.shape[0] - 1)))
     cut = max(0, -x)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int, Int32
 
 from digitjax.base.disk import write_file
 from digitjax.base.errors import DigitjaxError
@@ -33,7 +33,7 @@ class LineConfig:
     seed: int = 0
     lines: int = 100_000
     """Generated once; each is seen several times, never twice alike."""
-    steps: int = 8_000
+    steps: int = 10_400
     batch_size: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
@@ -100,6 +100,7 @@ def fit(
     Raises:
       DigitjaxError: the loss is no longer a number, or the file is of another training.
     """
+    file.parent.mkdir(parents=True, exist_ok=True)
     state = _restored(file, create_state(config)) if file.exists() else create_state(config)
     values: list[Any] = []
     unseen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
@@ -135,7 +136,7 @@ def whole(variables: Variables, strips: np.ndarray, expected: Numbers) -> float:
     return right / len(strips)
 
 
-def digits_of(places: Int32[np.ndarray, " _"]) -> list[int]:
+def digits_of(places: Int[np.ndarray, " _"]) -> list[int]:
     """Digits of a way through a line: what follows itself is one, blanks are none.
 
     >>> digits_of(np.array([10, 3, 3, 10, 3, 1], np.int32))
