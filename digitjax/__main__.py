@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,7 @@ def _train(args: options.Train, first: bool) -> int:
     if args.distributed:
         hosts.require_same("options or data", config.to_json(settings) + splits.checksum)
     fit.sharing(settings.batch_size)  # before anything is written
-    initial = artifact.read(settings.initial).variables if settings.initial else None
+    initial = artifact.weights(settings.initial)[1] if settings.initial else None
     if not first:
         fit.fit(settings, splits, initial=initial)
         return DONE
@@ -92,15 +93,24 @@ def run_evaluate(args: options.Evaluate) -> int:
     if not args.model:
         _log(f"model {found.name}")
     learnt = found.card["config"]
-    splits = datasets.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
-    if splits.note:
-        _log(splits.note)
-    whole = args.data and not splits.official
-    part = "all of it" if whole else "test" if splits.official else "held-back part (not an official test set)"
-    name = f"{splits.name}, {part}"
-    if whole and splits.checksum == found.card["provenance"]["data_checksum"]:
-        name += ", which holds what this model was trained on"
-    figures = results.evaluation(found, splits.everything() if whole else splits.test, name)
+    if args.data:
+        digits, note, name = datasets.scored(args.data, found.card["provenance"]["data_checksum"])
+    else:
+        splits = datasets.load(learnt["data"], learnt["validation_share"])
+        digits, note = splits.test, splits.note
+        name = f"{splits.name}, {'test' if splits.official else 'held-back part (not an official test set)'}"
+    if note:
+        _log(note)
+    if args.canonical:
+        import numpy as np
+
+        from digitjax.picture.canonical import canonical
+
+        digits, name = (
+            digits._replace(images=np.stack([canonical(image) for image in digits.images])),
+            f"{name}, canonical",
+        )
+    figures = results.evaluation(found, digits, name)
     return _answer(args, figures, results.as_text(figures))
 
 
@@ -114,7 +124,9 @@ def run_predict(args: options.Predict) -> int:
         raise UsageError("--engine, --address and --format belong to --out: name a folder for the answers with it")
     _require_new(args.csv, args.show)
     named_files = inputs.named(args.files)
-    answers = files.predict(predict.load(args.model), named_files)
+    left_out = _tell_left_out(args.files)
+    predictor = predict.load(args.model)
+    answers = files.predict(predictor, named_files)
     documents = [answer.document() for answer in answers]
     if args.csv:
         files.write_csv(args.csv, documents)
@@ -131,10 +143,14 @@ def run_predict(args: options.Predict) -> int:
     lines = []
     for file, prediction, _, error in answers:
         if prediction:
-            lines.append(f"{file}: {prediction.digit}  {100 * prediction.confidence:.1f} %  {prediction.verdict}")
+            also = "  (several digits: 'digitjax read' reads them all)" if prediction.several else ""
+            percent = f"{100 * prediction.confidence:.1f} %"
+            lines.append(f"{_plain(str(file))}: {prediction.digit}  {percent}  {prediction.verdict}{also}")
         else:
             _log(f"digitjax: {file}: {error}")
-    _answer(args, {"predictions": documents}, "\n".join(lines))
+    if any("error" not in document for document in documents):
+        _say_model(predictor.name, predictor.checksum)
+    _answer(args, {"model": predictor.checksum, "predictions": documents, "left_out": left_out}, "\n".join(lines))
     return DONE if len(lines) == len(answers) else FAILED
 
 
@@ -147,6 +163,7 @@ def _predict_in_parts(args: options.Predict, out: Path) -> int:
     if args.address and args.engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
     found, sources = artifact.read(args.model), inputs.inputs(args.files)
+    _say_model(found.name, found.checksum)
     if args.engine == "ray":
         engine = partial(bulk.on_ray, found, sources, args.format, args.address)
     else:
@@ -170,7 +187,9 @@ def run_read(args: options.Read) -> int:
     from digitjax.reading import files, predict
 
     _require_new(args.csv, args.show)
-    pages = files.read_all(predict.load(args.model), inputs.named(args.files))
+    left_out = _tell_left_out(args.files)
+    predictor = predict.load(args.model)
+    pages = files.read_all(predictor, inputs.named(args.files))
     documents = [page.document(args.mark_unsure) for page in pages]
     if args.csv:
         files.write_csv(args.csv, documents)
@@ -185,8 +204,12 @@ def run_read(args: options.Read) -> int:
         if "error" in document:
             _log(f"digitjax: {document['file']}: {document['error']}")
         else:
-            lines += [f"{document['file']}: {line}" for line in document["text"].split("\n")]
-    _answer(args, {"pictures": documents}, "\n".join(lines))
+            if "truncated" in document:
+                _log(f"digitjax: {document['file']}: there is more than is read of one picture: cut it in parts")
+            lines += [f"{_plain(document['file'])}: {line}" for line in document["text"].split("\n")]
+    if any("error" not in document for document in documents):
+        _say_model(predictor.name, predictor.checksum)
+    _answer(args, {"model": predictor.checksum, "pictures": documents, "left_out": left_out}, "\n".join(lines))
     return FAILED if any("error" in document for document in documents) else DONE
 
 
@@ -207,12 +230,14 @@ def run_explain(args: options.Explain) -> int:
         target = args.out / f"{number:04d}-{answer.file.stem}.png"
         documents.append(review.explained(predictor, answer, methods, args.digit, args.layer, target))
     told = [
-        f"{row['file']}: {row['sheet']}"
+        f"{_plain(row['file'])}: {_plain(row['sheet'])}"
         + "".join(f"; {name} finds nothing for {row['digit']}" for name in row["empty"])
         for row in documents
         if "sheet" in row
     ]
-    _answer(args, {"explanations": documents}, "\n".join(told))
+    if any("error" not in document for document in documents):
+        _say_model(predictor.name, predictor.checksum)
+    _answer(args, {"model": predictor.checksum, "explanations": documents}, "\n".join(told))
     return FAILED if failed else DONE
 
 
@@ -253,6 +278,7 @@ def run_export(args: options.Export) -> int:
     out = args.out or Path(f"model.{args.format}")
     _require_new(out)
     found = artifact.read(args.model)
+    _say_model(found.name, found.checksum)
     export.write(found, args.format, out)
     document = {"file": str(out), "format": args.format, "bytes": out.stat().st_size, "model": found.checksum}
     return _answer(args, document, f"{out}: {found.name} as {args.format}, {document['bytes']:,} bytes")
@@ -284,7 +310,7 @@ def run_doctor(args: options.Doctor) -> int:
     found = device.describe()
     lines = [f"{name:<22}{value}" for name, value in found["versions"].items()]
     lines += [f"{'device':<22}{device}" for device in found["devices"]]
-    lines += [f"{name:<22}{found[name]}" for name in ("cores", "cache")]
+    lines += [f"{name:<22}{found[name]}" for name in ("cores", "cache", "YNNPACK")]
     return _answer(args, found, "\n".join([*lines, found["advice"]]))
 
 
@@ -306,6 +332,7 @@ COMMANDS: Mapping[str, tuple[type[options.Common], Callable[[Any], int]]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture we say ourselves
     try:
         if words == ["--version"]:
             print(digitjax.__version__)
@@ -410,8 +437,30 @@ def _answer(args: options.Common, document: Mapping[str, Any], text: str) -> int
     return DONE
 
 
+def _tell_left_out(words: Sequence[str]) -> list[str]:
+    """Names the files in folders that are taken for no pictures."""
+    from digitjax.data import inputs
+
+    files = [str(file) for file in inputs.left_out(words)]
+    if files:
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        _log(f"left out, not called as pictures are: {', '.join(files[:5])}{more}; name them to have them tried")
+    return files
+
+
+def _say_model(name: str, checksum: str) -> None:
+    """Which model answers, and how to have one's own answer."""
+    own = name == "pretrained" and (Path("outputs") / "model.npz").exists()
+    _log(f"model {name} ({checksum})" + "; the one that you trained answers with --model outputs" * own)
+
+
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(_plain(line), file=sys.stderr, flush=True)
+
+
+def _plain(words: str) -> str:
+    """On one line, without codes that would steer the terminal: file names may hold both."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,8 @@ class Evaluate(Common):
     """A run folder, a model file, or pretrained; the run in outputs if not given, or else pretrained."""
     data: str = ""
     """Data to score, as for train; the test part of the data that the run was trained on if not given."""
+    canonical: bool = False
+    """Bring each of them into MNIST's form first, as happens to every picture that is uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,7 @@ def parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
         if start:
             from digitjax.reading import artifact
 
-            config = dataclasses.replace(config, model=artifact.read(start).config)
+            config = dataclasses.replace(config, model=artifact.weights(start)[0])
             words = [re.sub("^--from(?==|$)", "--initial", word) for word in words]
         if network is not None:
             config = dataclasses.replace(config, model=named("network", network, NETWORKS))

@@ -71,7 +71,7 @@ def read_strings(predictor: Any, pictures: Sequence[Picture], labels: Sequence[L
     for label, picture in zip(labels, pictures):
         found = lines.read(predictor, picture)
         sure = all(digit.verdict == "digit" for line in found.lines for digit in line)
-        answers.append(Answer(found.text, found.text == label, sure, np.zeros((28, 28), np.uint8)))
+        answers.append(Answer(found.text, found.text.replace(" ", "") == label, sure, np.zeros((28, 28), np.uint8)))
     return answers
 
 

@@ -1,5 +1,6 @@
 """The Litestar app, made of what it needs."""
 
+import errno
 import logging
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +17,7 @@ from litestar.static_files import create_static_files_router
 from digitjax.base.errors import DigitjaxError
 from digitjax.picture.pixels import PictureError
 from serve import routes, v2
-from serve.edge import Edge
+from serve.edge import Edge, named
 from serve.problems import Refusal, document
 from serve.service import Service
 
@@ -25,7 +26,7 @@ PAGE = Path(__file__).parent / "static"
 
 def create_app(service: Service) -> Edge:
     """The whole service as one ASGI app."""
-    origins = [origin.strip() for origin in service.settings.cors_origins.split(",") if origin.strip()]
+    origins = named(service.settings.cors_origins)
     page = create_static_files_router("/", [PAGE], html_mode=True, include_in_schema=False)
     app = Litestar(
         [*routes.routes(service), v2.router(service), page],
@@ -67,7 +68,10 @@ def _as_refusal(request: Request, error: Exception) -> Refusal:
             return error
         case PictureError():
             return Refusal(422, str(error))
-        case HTTPException(status_code=404):
+        # The page's folder also says so of a path that no file system takes: too long, or through a file.
+        case (
+            HTTPException(status_code=404) | HTTPException(__cause__=OSError(errno=errno.ENAMETOOLONG | errno.ENOTDIR))
+        ):
             return Refusal(404, f"there is nothing at {path}: see /schema")
         case HTTPException(status_code=405, headers=headers):
             allowed = (headers or {}).get("allow")

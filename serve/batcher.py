@@ -120,8 +120,9 @@ class Batcher:
         self._schedule()
 
 
-def overloaded() -> Refusal:
-    return Refusal(503, "more requests wait than this server takes: send this one again soon", {"retry-after": "1"})
+def overloaded(seconds: int = 1) -> Refusal:
+    detail = f"more requests wait than this server can answer in time: send this one again in {seconds} s"
+    return Refusal(503, detail, {"retry-after": str(seconds)})
 
 
 def late() -> Refusal:

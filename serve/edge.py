@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import ipaddress
 import itertools
 import os
 import re
@@ -15,7 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from serve import logs, metrics
 from serve.batcher import overloaded
 from serve.problems import Refusal, document
-from serve.service import Service
+from serve.service import Service, release_memory, stopping
 
 CLIENT_LEFT = 499
 _POLICY = "; ".join(
@@ -38,6 +39,8 @@ class Edge:
         self.prefix, self.numbers = os.urandom(4).hex().encode(), itertools.count()
         self.key = service.settings.api_key.encode()
         self.limiter = Limiter(service.settings.rate_limit) if service.settings.rate_limit else None
+        self.origins, self.hosts = named(self.settings.cors_origins), {*named(self.settings.hosts), self.settings.host}
+        self.held = Held(self.settings.max_bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,47 +61,55 @@ class Edge:
             await send(message)
 
         state: dict[str, Any] = scope["state"]
+        state["held"] = 0
         state["content_type"] = headers.get(b"content-type", b"").decode("latin-1")
         # The protocol calls this where the client leaves or sends too slowly, and says in `why` which it was.
         state["cancel"] = task.cancel if task else None
         try:
             self._admit(scope, headers)
             if scope["method"] == "POST":
-                state["body"] = await self._body(receive)
+                state["body"] = await self._body(receive, state)
             state["deadline"] = asyncio.get_running_loop().time() + self.settings.deadline
             await self.app(scope, receive, answer)
         except Refusal as refusal:
-            await _refuse(scope["path"], refusal, answer)
+            await _refuse(scope["path"], self._readable(refusal, headers), answer)
         except asyncio.CancelledError:
             match state.get("why"):
                 case "slow" if not status:
                     await _refuse(scope["path"], self._too_slow(), answer)
-                case "slow" | "gone":
+                case "stopping" if not status:
+                    await _refuse(scope["path"], stopping(), answer)
+                case "slow" | "gone" | "stopping":
                     status = CLIENT_LEFT
                 case _:
                     raise
         finally:
             state["cancel"] = None
+            state.pop("body", None)
+            self.held.give_back(state["held"])
             self._note(scope, status, perf_counter() - started, identity)
 
     def _admit(self, scope: HTTPScope, headers: Headers) -> None:
         """Refuses what can be refused before the body is read."""
         path, posts = scope["path"], scope["method"] == "POST"
+        self._check_host(scope)
         if posts and self.service.batcher.full:
             raise overloaded()
         if "\0" in path:
             raise Refusal(400, "the path has a zero byte: see /schema for the paths that there are")
-        if posts and headers.get(b"sec-fetch-site") == b"cross-site" and not self.settings.cors_origins:
+        if posts and not self._is_own_page(headers):
             raise Refusal(403, "another site's page may not send here: name its origin in DIGITJAX_CORS_ORIGINS")
         if self.key and (posts or path == "/metrics"):
-            given = headers.get(b"authorization", b"").removeprefix(b"Bearer ") or headers.get(b"x-api-key", b"")
-            if not hmac.compare_digest(given, self.key):
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            keys = headers.get(b"x-api-key", b""), given.strip() if scheme.lower() == b"bearer" else b""
+            if not any(hmac.compare_digest(one, self.key) for one in keys):
                 detail = "the key is missing or wrong: send the header 'Authorization: Bearer KEY'"
                 raise Refusal(401, detail, {"www-authenticate": "Bearer"})
         if self.limiter and posts:
             self.limiter.check((scope["client"] or ("",))[0], perf_counter())
-        if int(headers.get(b"content-length", b"0")) > self.settings.max_body:
+        if (length := int(headers.get(b"content-length", b"0"))) > self.settings.max_body:
             raise self._too_large()
+        self.held.check(length)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise Refusal(415, "the body is compressed: send it as it is, without Content-Encoding")
 
@@ -109,7 +120,36 @@ class Edge:
         detail = f"the body did not arrive within {self.settings.read_timeout:g} seconds: send it faster"
         return Refusal(408, detail, {"connection": "close"})
 
-    async def _body(self, receive: Receive) -> bytes:
+    def _check_host(self, scope: HTTPScope) -> None:
+        """Refuses names that somebody else's DNS may have bound to this address, and heads that HTTP/1.1 forbids."""
+        given = [value for name, value in scope["headers"] if name == b"host"]
+        if len(given) != 1:
+            if scope["http_version"] == "1.0" and not given:
+                return
+            raise Refusal(400, f"the request has {len(given)} Host headers: send one")
+        name = given[0].decode("latin-1").rpartition("]")[0].lstrip("[") or given[0].decode("latin-1").partition(":")[0]
+        name = name.lower().rstrip(".")
+        known = name in self.hosts or "*" in self.hosts or "." not in name or name.endswith(".localhost")
+        if not known and not _is_address(name):
+            raise Refusal(421, f"this server is not called {name[:100]!r}: name it in DIGITJAX_HOSTS")
+
+    def _is_own_page(self, headers: Headers) -> bool:
+        """Whether who sends is no page, our own, or one whose origin is named."""
+        site, origin = headers.get(b"sec-fetch-site", b""), headers.get(b"origin", b"").decode("latin-1")
+        if site in (b"same-origin", b"none") or (not origin and not site):
+            return True
+        own = origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1")
+        return bool(origin) and (origin in self.origins or "*" in self.origins or own)
+
+    def _readable(self, refusal: Refusal, headers: Headers) -> Refusal:
+        """The refusal, such that a page whose origin is named can read it."""
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and (origin in self.origins or "*" in self.origins):
+            shared = {"access-control-allow-origin": origin, "vary": "Origin"}
+            return Refusal(refusal.status, refusal.detail, {**refusal.headers, **shared})
+        return refusal
+
+    async def _body(self, receive: Receive, state: dict[str, Any]) -> bytes:
         parts: list[bytes] = []
         size, more = 0, True
         while more:
@@ -118,6 +158,8 @@ class Edge:
                 raise asyncio.CancelledError
             parts.append(message["body"])
             size += len(message["body"])
+            state["held"] = size
+            self.held.take(len(message["body"]))
             if size > self.settings.max_body:
                 raise self._too_large()
             more = message["more_body"]
@@ -130,6 +172,39 @@ class Edge:
         if self.settings.access_log and not route.startswith("/health/"):
             known = round(time(), 3), "request", identity.decode(), scope["method"], route, status
             logs.line(logs.Request(*known, round(1000 * seconds, 3), scope["state"].get("batch", 0)))
+
+
+class Held:
+    """Bytes of bodies that this worker holds, all requests together; what was much goes back to the system."""
+
+    MUCH = 16 << 20
+
+    def __init__(self, most: int):
+        self.most, self.now, self.peak = most, 0, 0
+
+    def check(self, more: int) -> None:
+        """Raises:
+        Refusal: 503, there is no room for that many more.
+        """
+        if self.now and self.now + more > self.most:
+            raise Refusal(503, "this server holds as much as it takes: send this again soon", {"retry-after": "1"})
+
+    def take(self, more: int) -> None:
+        """As `check`, and keeps count of them."""
+        self.now += more
+        self.peak = max(self.peak, self.now)
+        metrics.HELD.set(self.now)
+        if self.now > self.most and self.now > more:
+            raise Refusal(503, "this server holds as much as it takes: send this again soon", {"retry-after": "1"})
+
+    def give_back(self, size: int) -> None:
+        if not size:
+            return
+        self.now -= size
+        metrics.HELD.set(self.now)
+        if self.peak > self.MUCH and self.now < self.peak // 4:
+            self.peak = self.now
+            asyncio.get_running_loop().call_later(0.1, release_memory)
 
 
 class Limiter:
@@ -155,6 +230,18 @@ class Limiter:
         if tokens < 1:
             wait = f"{int((1 - tokens) / self.rate) + 1}"
             raise Refusal(429, f"more than {self.rate:g} requests a second: wait {wait} s", {"retry-after": wait})
+
+
+def named(words: str) -> list[str]:
+    return [word.strip().lower() for word in words.split(",") if word.strip()]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 async def _refuse(path: str, refusal: Refusal, send: Send) -> None:

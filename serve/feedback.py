@@ -1,11 +1,12 @@
 """Pictures that were read wrongly, kept with their true digit in a folder that `digitjax train --data` takes."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 import cv2
 
+from digitjax.base.disk import write_file
+from digitjax.base.errors import DigitjaxError
 from digitjax.picture.pixels import read_picture
 from serve.problems import Refusal
 
@@ -31,9 +32,9 @@ def save(folder: Path, label: str, picture: bytes, most_files: int, most_bytes: 
         if len(sizes) >= most_files or sum(sizes) + len(content) > most_bytes:
             raise Refusal(507, f"{len(sizes)} corrections fill the folder: train on them, and empty it")
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as stream:
-            stream.write(content)
-        Path(stream.name).replace(file)
+        write_file(file, lambda temporary: temporary.write_bytes(content))
+    except DigitjaxError as error:
+        raise Refusal(507, "the correction cannot be kept, the disk is full: tell who runs this server") from error
     except OSError as error:
         raise Refusal(507, f"the correction cannot be kept ({error.strerror}): tell who runs this server") from error
     return True

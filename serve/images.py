@@ -11,8 +11,9 @@ import multipart
 import numpy as np
 from msgspec import Meta
 
-from digitjax.picture.canonical import canonical
+from digitjax.picture.canonical import searched
 from digitjax.picture.pixels import PictureError
+from digitjax.reading import strips
 from serve.problems import Refusal
 
 SIDE, PIXELS = 28, 784
@@ -147,8 +148,15 @@ def is_quick(source: Source) -> bool:
     return not source.is_picture or _is_plain_28(source.content)
 
 
-def pixels(source: Source, canonical_levels: bool = False) -> bytes:
-    """784 grey levels in MNIST's form; numbers are taken as they are unless `canonical_levels`.
+class Form(NamedTuple):
+    """784 grey levels in MNIST's form, and whether more digits stood beside that one."""
+
+    content: bytes
+    several: bool = False
+
+
+def pixels(source: Source, canonical_levels: bool = False) -> Form:
+    """An image in MNIST's form; numbers are taken as they are unless `canonical_levels`.
 
     Raises:
       Refusal: 422, the picture is bad.
@@ -156,13 +164,14 @@ def pixels(source: Source, canonical_levels: bool = False) -> bytes:
     content, picture = source.content, None
     if not source.is_picture:
         if not canonical_levels:
-            return content
+            return Form(content)
         picture = np.frombuffer(content, np.uint8).reshape(SIDE, SIDE)
     elif _is_plain_28(content):
         # OpenCV needs a fifth of Pillow's time; what it cannot read, Pillow explains.
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     try:
-        return canonical(content if picture is None else picture).tobytes()
+        found = searched(content if picture is None else picture)
+        return Form(found.form.tobytes(), strips.holds_several(found.beside))
     except PictureError as error:
         raise Refusal(422, f"{source.place}: {error}") from error
 

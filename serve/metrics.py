@@ -14,6 +14,8 @@ _requests = Counter("digitjax_requests", "Requests by route and status.", ("rout
 _seconds = Histogram("digitjax_request_seconds", "From a request's headers to its answer.", ("route",), buckets=_TIMES)
 _batches = Histogram("digitjax_batch_images", "Images that the model judged together.", buckets=_SIZES)
 _waiting = Gauge("digitjax_waiting_images", "Images that wait for the model.", multiprocess_mode="livesum")
+HELD = Gauge("digitjax_held_bytes", "Bytes of requests that are held.", multiprocess_mode="livesum")
+SLOW = Gauge("digitjax_slow_work", "Pieces of slow work that wait or run.", ("pool",), multiprocess_mode="livesum")
 _predictions = Counter("digitjax_predictions", "Answers by digit and verdict.", ("digit", "verdict"))
 _compilations = Counter("digitjax_compilations", "Programs that were compiled or taken from the cache.")
 MODEL = Gauge("digitjax_model", "1 for the model that answers.", ("name", "checksum"), multiprocess_mode="livemax")

@@ -68,6 +68,10 @@ class Digit(msgspec.Struct):
 class Reading(msgspec.Struct):
     text: str
     lines: list[list[Digit]]
+    confidence: float
+    """The probability that the text is right, whole."""
+    truncated: bool
+    """Whether there was more than is read of one picture."""
 
 
 class Features(msgspec.Struct):
@@ -101,20 +105,24 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
     def sources(request: Request, many: bool) -> list[images.Source]:
         return images.sources(*_body(request), many, settings.max_images)
 
-    async def levels(request: Request, many: bool, canonical: bool) -> list[bytes]:
+    async def levels(request: Request, many: bool, canonical: bool) -> list[images.Form]:
         """The images of a request in MNIST's form."""
         found = sources(request, many)
         if all(images.is_quick(source) for source in found):
             return [images.pixels(source, canonical) for source in found]
-        return await asyncio.gather(*(service.in_thread(request.scope, images.pixels, one, canonical) for one in found))
+        return await asyncio.gather(
+            *(service.in_thread(request.scope, service.quick, images.pixels, one, canonical) for one in found)
+        )
 
     async def judged(request: Request, many: bool) -> list[Answer]:
         switches = _switches(request)
         content = await levels(request, many, switches.canonical)
-        answers = await service.judge(request.scope, content)
-        if switches.input:
-            for answer, one in zip(answers, content):
-                answer.input = _image(one).tolist()
+        answers = await service.judge(request.scope, [form.content for form in content])
+        for answer, form in zip(answers, content):
+            if switches.input:
+                answer.input = _image(form.content).tolist()
+            if form.several:
+                answer.several, answer.verdict = True, "unsure" if answer.verdict == "digit" else answer.verdict
         return answers
 
     @post("/predict", status_code=200, operation_class=takes(ONE, **SWITCHES), responses=ONE_ANSWER)
@@ -135,13 +143,14 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         of: Annotated[str, Parameter(query="class", pattern="^[0-9]?$")] = "",
     ) -> Response[Explanation]:
         """Where the network looks, for a class or for the one that it reads; as a picture to who accepts image/png."""
-        content = await levels(request, False, canonical)
-        [answer] = await service.judge(request.scope, content)
-        answer.input = _image(content[0]).tolist()
+        [form] = await levels(request, False, canonical)
+        [answer] = await service.judge(request.scope, [form.content])
+        image = _image(form.content)
+        answer.input = image.tolist()
         explained = int(of or answer.digit)
-        image, predictor = _image(content[0]), service.predictor
+        predictor = service.predictor
         arguments = predictor.config, predictor.variables, image[None], np.array([explained]), method
-        [heat] = await service.in_thread(request.scope, explain.explain, *arguments)
+        [heat] = await service.in_thread(request.scope, service.dear, explain.explain, *arguments)
         if "image/png" in request.headers.get("accept", ""):
             return Response(_overlay(image, heat), media_type="image/png")  # pyright: ignore
         rows = heat.astype(float).round(4).tolist()
@@ -153,8 +162,10 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         """The digits of a picture that has one or more of them, line by line, from left to right."""
         [source] = sources(request, False)
         picture = source.content if source.is_picture else _image(source.content)
-        found = await service.in_thread(request.scope, lines.read, service.predictor, picture)
-        return Reading(found.text, [[Digit(*digit) for digit in line] for line in found.lines])
+        found = await service.in_thread(request.scope, service.dear, lines.read, service.predictor, picture)
+        return Reading(
+            found.text, [[Digit(*digit) for digit in line] for line in found.lines], found.confidence, found.truncated
+        )
 
     @post("/features", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
     async def features(request: Request, layer: Annotated[int, Parameter(ge=0)] = 0) -> Features:
@@ -162,8 +173,10 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         layers = sum(service.predictor.config.depth)
         if layer >= layers:
             raise Refusal(422, f"layer is {layer}: this network's convolutions are 0 to {layers - 1}")
-        [content] = await levels(request, False, False)
-        maps = await service.in_thread(request.scope, feature_maps, service.predictor, _image(content), layer)
+        [form] = await levels(request, False, False)
+        maps = await service.in_thread(
+            request.scope, service.dear, feature_maps, service.predictor, _image(form.content), layer
+        )
         return Features(layer, layers, maps.round(3).tolist())
 
     @post("/feedback", status_code=201, operation_class=TAKES_LABELLED, responses=REFUSALS | problems(403, 507))
@@ -179,7 +192,9 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         if given.keys() != {"file", "label"} or label not in LABELS:
             raise Refusal(400, "the form does not fit: send the picture as 'file', and a 'label' from 0 to 9")
         folder, limits = Path(settings.feedback_dir), (settings.feedback_files, settings.feedback_bytes)
-        return Kept(await service.in_thread(request.scope, feedback.save, folder, label, given["file"], *limits))
+        return Kept(
+            await service.in_thread(request.scope, service.quick, feedback.save, folder, label, given["file"], *limits)
+        )
 
     @post("/no-op", status_code=200, include_in_schema=False)
     async def no_op(request: Request) -> ASGIApp:

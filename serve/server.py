@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from asyncio import BaseTransport, TimerHandle
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -24,12 +25,20 @@ MOST_HEAD = 65_536
 """Bytes of a request before its body, where they come in more than one piece."""
 
 
-class Corked:
-    """A transport that keeps the head of an answer for its body: one packet and one system call in place of two."""
+LINGER = 2.0
+"""Seconds in which a client may go on sending what was refused, so that it reads why: a reset would lose the answer."""
 
-    def __init__(self, transport: BaseTransport):
+
+class Corked:
+    """A transport that keeps the head of an answer for its body: one packet and one system call in place of two.
+
+    Args:
+      unread: whether the client is still sending.
+    """
+
+    def __init__(self, transport: BaseTransport, unread: Callable[[], bool]):
         self._transport: Any = transport
-        self._head = b""
+        self._unread, self._head, self._ending = unread, b"", False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -45,9 +54,18 @@ class Corked:
         if self._head:
             self.write(b"")
 
+    def is_closing(self) -> bool:
+        return self._ending or self._transport.is_closing()
+
     def close(self) -> None:
         self.flush()
-        self._transport.close()
+        if self._unread() and not self.is_closing() and self._transport.can_write_eof():
+            self._ending = True
+            self._transport.write_eof()
+            self._transport.resume_reading()  # uvicorn stops where it holds much of a body
+            asyncio.get_running_loop().call_later(LINGER, self._transport.close)
+        elif not self._ending:
+            self._transport.close()
 
 
 class Protocol(HttpToolsProtocol):
@@ -59,7 +77,7 @@ class Protocol(HttpToolsProtocol):
     _in_head, _head = True, 0
 
     def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(Corked(transport))  # pyright: ignore
+        super().connection_made(Corked(transport, self._is_sending))  # pyright: ignore
         if len(self.connections) > self.most:
             self._refuse(503, "this server has as many connections as it takes: come back in a second")
             return
@@ -83,7 +101,10 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._stop_waiting()
+        if self.cycle is not None and self.cycle.response_complete:
+            self._wait()  # refused before its body came: uvicorn's own clock was stopped by that body
+        else:
+            self._stop_waiting()
 
     def on_response_complete(self) -> None:
         self.transport.flush()  # pyright: ignore
@@ -95,6 +116,8 @@ class Protocol(HttpToolsProtocol):
         self._cancel("gone")
 
     def shutdown(self) -> None:
+        if self._is_sending():
+            self._cancel("stopping")
         if self.cycle is None:  # its first request may be on its way
             self.loop.call_later(0.2, super().shutdown)
         else:
@@ -117,12 +140,15 @@ class Protocol(HttpToolsProtocol):
                 state["why"] = why
                 cancel()
 
+    def _is_sending(self) -> bool:
+        return self.cycle is not None and self.cycle.more_body
+
     def _wait(self) -> None:
         self._stop_waiting()
         self._waiting = self.loop.call_later(self.patience, self._lose_patience)
 
     def _lose_patience(self) -> None:
-        if self.cycle is not None and self.cycle.more_body:
+        if self._is_sending():
             self._cancel("slow")
         self._waiting = self.loop.call_later(1, self.transport.close)  # by then the edge has answered 408
 
@@ -157,7 +183,11 @@ class Server(uvicorn.Server):
         if not self.service.draining:
             self.service.draining = True
             logs.event("stopping", signal=sig)
-            threading.Timer(self.service.settings.drain, setattr, (self, "should_exit", True)).start()
+            timer = threading.Timer(self.service.settings.drain, setattr, (self, "should_exit", True))
+            timer.daemon = True
+            timer.start()
+        else:  # told twice: at once
+            self.should_exit = self.force_exit = True
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import perf_counter
 from typing import Any, Literal, TypeVar
 
 import cv2
@@ -21,6 +22,7 @@ from digitjax.base import device
 from digitjax.base.config import ModelConfig
 from digitjax.network import explain, model
 from digitjax.network.model import Features, Variables
+from digitjax.reading import strips
 from digitjax.reading.predict import Predictor
 from digitjax.reading.trust import VERDICTS
 from serve import logs, metrics
@@ -42,6 +44,8 @@ class Answer(msgspec.Struct, omit_defaults=True):
     verdict: Literal["digit", "unsure", "not_a_digit"]
     model: str
     input: list[list[int]] | None = None
+    several: bool = False
+    """Whether the picture holds a number, of which this is one digit: /read reads them all."""
 
 
 class Service:
@@ -59,7 +63,9 @@ class Service:
         largest = LARGEST_BATCH if cpu else LARGEST_BATCH_OF_AN_ACCELERATOR
         thread = None if cpu else ThreadPoolExecutor(1, "device")
         self.batcher = Batcher(self._answers, largest, settings.max_waiting, thread)
-        self._threads, self._at_work = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "slow"), 0
+        cores = len(os.sched_getaffinity(0))
+        # What takes longest never has all cores: a drawing waits for other drawings alone.
+        self.quick, self.dear = Pool("quick", cores, 0.9), Pool("dear", max(1, cores - 1), 0.5, nice=5)
         self._reloading = asyncio.Lock()
         metrics.MODEL.labels(self.predictor.name, self.predictor.checksum).set(1)
 
@@ -84,29 +90,20 @@ class Service:
         scope["state"]["batch"] = job.largest_batch
         return job.results
 
-    async def in_thread(self, scope: Scope, work: Callable[..., T], *args: Any) -> T:
+    async def in_thread(self, scope: Scope, pool: "Pool", work: Callable[..., T], *args: Any) -> T:
         """A request's slow work, beside the loop; never begun once the request is cancelled or late.
 
         Raises:
           Refusal: 503 or 504.
         """
-        if self._at_work >= self.settings.max_waiting:
-            raise overloaded()
-        self._at_work += 1
-        try:
-            async with asyncio.timeout_at(scope["state"]["deadline"]):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-        except TimeoutError as error:
-            raise late() from error
-        finally:
-            self._at_work -= 1
+        return await pool.run(scope["state"]["deadline"], work, *args)
 
     def check_ready(self) -> None:
         """Raises:
         Refusal: 503, this server is shutting down.
         """
         if self.draining:
-            raise Refusal(503, "this server is shutting down: ask another")
+            raise stopping()
 
     async def reload(self) -> None:
         """Loads the model anew aside, then swaps.
@@ -124,6 +121,63 @@ class Service:
                 self.tell_others()
 
 
+class Pool:
+    """Threads for one kind of work, and a door: what would not be done by its deadline is refused at once.
+
+    Args:
+      share: of its deadline that a piece of work may be at, once it is done, by what was measured so far.
+      nice: how far its threads stand back behind others on the same cores.
+    """
+
+    def __init__(self, name: str, threads: int, share: float, nice: int = 0):
+        self.threads, self.share = threads, share
+        begin = partial(os.setpriority, os.PRIO_PROCESS, 0, nice) if nice else None
+        self._executor = ThreadPoolExecutor(threads, name, begin)
+        self._cost: dict[Callable[..., Any], float] = {}
+        """Seconds that each kind of work takes, as measured."""
+        self._ahead = 0.0
+        """Seconds of work that waits or runs."""
+        self._gauge = metrics.SLOW.labels(name)
+
+    async def run(self, deadline: float, work: Callable[..., T], *args: Any) -> T:
+        """Raises:
+        Refusal: 503, there is too much before it; 504, it took longer than it should have.
+        """
+        loop = asyncio.get_running_loop()
+        cost = self._cost.get(work, 0.0)
+        room = self.share * (deadline - loop.time())
+        if self._ahead and (wait := self._ahead / self.threads + cost) > room:
+            raise overloaded(max(1, round(wait - room)))
+        self._ahead += cost
+        self._gauge.inc()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await loop.run_in_executor(self._executor, self._timed, work, *args)
+        except TimeoutError as error:
+            raise late() from error
+        finally:
+            self._ahead = max(0.0, self._ahead - cost)
+            self._gauge.dec()
+
+    def _timed(self, work: Callable[..., T], *args: Any) -> T:
+        started = perf_counter()
+        try:
+            return work(*args)
+        finally:
+            took, before = perf_counter() - started, self._cost.get(work)
+            self._cost[work] = took if before is None else before + 0.1 * (took - before)
+
+
+def stopping() -> Refusal:
+    return Refusal(503, "this server is shutting down: ask another", {"retry-after": "1", "connection": "close"})
+
+
+def release_memory() -> None:
+    """glibc keeps what was freed: some 40 MB of the compiler's, and of large bodies as much as they were."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def load(which: str) -> Predictor:
     """A model that has compiled and run whatever it will be asked for.
 
@@ -132,6 +186,7 @@ def load(which: str) -> Predictor:
     """
     predictor, blank = digitjax.load(which), np.zeros((1, 28, 28), np.uint8)
     predictor.warm()
+    strips.load().warm()
     if not device.is_cpu():
         predictor.warm((64, 128, LARGEST_BATCH_OF_AN_ACCELERATOR))
     feature_maps(predictor, blank[0], 0)
@@ -139,8 +194,7 @@ def load(which: str) -> Predictor:
     gc.collect()
     gc.freeze()  # what lives as long as the model need not be looked at again
     gc.set_threshold(50_000, 20, 50)  # a request leaves no cycles: looking for them often finds none
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what the compiler used, some 40 MB
+    release_memory()
     return predictor
 
 

@@ -22,9 +22,13 @@ class Settings:
         str, Meta(description="what clients must send as 'Authorization: Bearer KEY'; none if empty")
     ] = ""
     cors_origins: Annotated[str, Meta(description="origins whose pages may call, by commas; none if empty")] = ""
+    hosts: Annotated[
+        str, Meta(description="names with a dot under which clients may call, by commas, or *; others are refused")
+    ] = ""
     trusted_proxies: Annotated[str, Meta(description="addresses whose X-Forwarded-For counts, by commas")] = ""
     rate_limit: Annotated[float, Meta(ge=0, description="requests a second of one client and worker; 0: any")] = 0.0
-    max_body: Annotated[int, Meta(ge=1024, description="bytes of a request")] = 8 << 20
+    max_body: Annotated[int, Meta(ge=1024, description="bytes of a request")] = 6 << 20
+    max_bodies: Annotated[int, Meta(ge=1024, description="bytes of all requests that a worker holds")] = 64 << 20
     max_images: Annotated[int, Meta(ge=1, le=10_000, description="images of a request")] = 1000
     max_waiting: Annotated[int, Meta(ge=1, description="images that may wait for the model")] = 4096
     max_connections: Annotated[int, Meta(ge=1, description="open connections of a worker")] = 1000

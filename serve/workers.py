@@ -2,11 +2,16 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
+from pathlib import Path
+
+from prometheus_client import multiprocess
 
 from digitjax.base.errors import DigitjaxError
 from serve.settings import Settings
@@ -33,12 +38,14 @@ def listen(settings: Settings) -> socket.socket:
 def supervise(settings: Settings, listener: socket.socket) -> int:
     """Runs the workers on one socket, passes signals on to them, and starts one anew that has crashed."""
     children: dict[int, int] = {}
+    begun: dict[int, float] = {}
+    deaths: dict[int, int] = {}
     status, stopping = 0, False
 
     def begin(place: int) -> None:
         command = [sys.executable, "-m", "serve", "worker", str(listener.fileno()), str(place)]
         child = subprocess.Popen(command, pass_fds=[listener.fileno()])
-        children[child.pid] = place
+        children[child.pid], begun[place] = place, time.monotonic()
 
     def tell_all(number: int, _frame: object = None) -> None:
         nonlocal stopping
@@ -46,7 +53,10 @@ def supervise(settings: Settings, listener: socket.socket) -> int:
         for pid in [*children]:
             os.kill(pid, number)
 
-    with tempfile.TemporaryDirectory(prefix="digitjax-metrics-") as folder:
+    for left in Path(tempfile.gettempdir()).glob("digitjax-metrics-*-*"):  # by one that was killed
+        if not Path(f"/proc/{left.name.split('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"digitjax-metrics-{os.getpid()}-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, tell_all)
@@ -55,8 +65,13 @@ def supervise(settings: Settings, listener: socket.socket) -> int:
         while children:
             pid, ended = os.wait()
             place, code = children.pop(pid), os.waitstatus_to_exitcode(ended)
+            multiprocess.mark_process_dead(pid)
             if code < 0 and not stopping:
-                begin(place)
+                # One that dies again and again must not take the others' time.
+                deaths[place] = deaths.get(place, 0) + 1 if time.monotonic() - begun[place] < 60 else 0
+                time.sleep(min(0.1 * 2 ** deaths[place], 10) if deaths[place] else 0)
+                if not stopping:
+                    begin(place)
             elif code > 0:
                 status = code
                 tell_all(signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from digitjax.__main__ import main
+from digitjax.reading import artifact
 
 slow = pytest.mark.slow
 
@@ -241,3 +243,48 @@ def test_report_and_compare_of_a_finished_run(uninterrupted):
     same = digitjax("compare", uninterrupted, uninterrupted)
     assert "p = 1:" in same.stdout
     assert digitjax("report", uninterrupted / "checkpoints").returncode == 1
+
+
+def test_what_a_file_is_called_steers_no_terminal(folder, capsys):
+    (folder / "a\x1b[31m\nred.png").write_bytes(b"no picture")
+    assert main(["predict", str(folder / "a\x1b[31m\nred.png")]) == 1
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert shown.count("\n") == 1
+    assert "\\x1b[31m\\nred.png" in shown
+
+
+def test_what_a_folder_holds_beside_pictures_is_named(folder, splits, capsys):
+    Image.fromarray(splits.test.images[0]).save(folder / "a.png")
+    for name in ("b.jfif", "c.heic", ".hidden"):
+        (folder / name).write_bytes(b"x")
+    assert main(["predict", str(folder), "--json"]) == 0
+    told = capsys.readouterr()
+    assert [Path(name).name for name in json.loads(told.out)["left_out"]] == ["b.jfif", "c.heic"]
+    assert "b.jfif" in told.err
+    assert ".hidden" not in told.err
+
+
+def test_which_model_answers_is_said(folder, splits, capsys):
+    Image.fromarray(splits.test.images[0]).save(folder / "a.png")
+    assert main(["predict", "a.png"]) == 0
+    assert "--model outputs" not in capsys.readouterr().err
+    (folder / "outputs").mkdir()
+    shutil.copy(artifact.PRETRAINED, folder / "outputs/model.npz")
+    assert main(["predict", "a.png", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "--model outputs" in told.err
+    assert json.loads(told.out)["model"] == artifact.read().checksum
+    assert main(["predict", "a.png", "--model", "outputs"]) == 0
+    assert "model outputs (" in capsys.readouterr().err
+
+
+def test_a_set_is_scored_as_uploads_are_read(folder, splits, capsys):
+    images, labels = splits.test.images[:60], splits.test.labels[:60]
+    np.savez("a.npz", images=np.roll(images, 3, axis=2), labels=labels)
+    figures = []
+    for more in ([], ["--canonical"]):
+        assert main(["evaluate", "--data", "a.npz", "--model", "pretrained", "--json", *more]) == 0
+        figures.append(json.loads(capsys.readouterr().out))
+    assert figures[0]["data"] != figures[1]["data"]
+    assert figures[1]["accuracy"] >= figures[0]["accuracy"]

@@ -4,6 +4,8 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib import metadata
@@ -14,7 +16,7 @@ _AXIS = "data"
 """Of a mesh: along it its devices share a batch."""
 # XLA's own products are as fast in training and faster in prediction, and YNNPACK's of jaxlib 0.10 are wrong at some
 # sizes. Measured on these versions alone: a flag that a jaxlib does not know aborts the process.
-_NO_YNNPACK, _KNOWN_TO = "--xla_cpu_experimental_ynn_fusion_type=", ("0.10.", "0.12.")
+_NO_YNNPACK, _KNOWN_TO = "--xla_cpu_experimental_ynn_fusion_type=", ("0.10.", "0.11.", "0.12.")
 
 
 def prepare(training: bool = True) -> str:
@@ -23,9 +25,7 @@ def prepare(training: bool = True) -> str:
     Returns a line for the user where there can be no cache, else ''. The environment's own settings win. With
     `training=False` each thread computes what it asks for.
     """
-    own = os.environ.get("XLA_FLAGS", "")
-    if metadata.version("jaxlib").startswith(_KNOWN_TO) and _NO_YNNPACK not in own:
-        os.environ["XLA_FLAGS"] = f"{_NO_YNNPACK} {own}"
+    leave_out_ynnpack()
     if not training:
         import jax
 
@@ -45,6 +45,23 @@ def prepare(training: bool = True) -> str:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return ""
+
+
+def leave_out_ynnpack() -> bool:
+    """Asks XLA to leave out YNNPACK, whose sums are wrong at some sizes; whether that came in time.
+
+    Whatever imports a network of ours does this, entry point or not. Where JAX has computed before, it warns, once.
+    """
+    own = os.environ.get("XLA_FLAGS", "")
+    if not metadata.version("jaxlib").startswith(_KNOWN_TO) or _NO_YNNPACK in own:
+        return True
+    bridge: Any = sys.modules.get("jax._src.xla_bridge")
+    if bridge is not None and bridge.backends_are_initialized():
+        told = "JAX had computed before digitjax was imported, with YNNPACK, whose sums are wrong at some sizes"
+        warnings.warn(f"{told}: import digitjax first, or set XLA_FLAGS={_NO_YNNPACK}", stacklevel=2)
+        return False
+    os.environ["XLA_FLAGS"] = f"{_NO_YNNPACK} {own}"
+    return True
 
 
 def cache_dir() -> Path:
@@ -147,6 +164,7 @@ def describe() -> dict[str, Any]:
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
         "cores": os.cpu_count(),
         "cache": str(cache_dir()),
+        "YNNPACK": "left out" if _NO_YNNPACK in os.environ.get("XLA_FLAGS", "") else "as jaxlib has it",
         "advice": advice,
     }
 

@@ -31,13 +31,22 @@ def claim(folder: Path, option: str) -> Iterator[None]:
         yield
 
 
+def flush(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, would outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_text(file: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     write_file(file, lambda temporary: temporary.write_text(text))
 
 
 def write_file(file: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a file of a temporary name, then gives it its own.
+    """Lets `write` fill a file of a temporary name, then gives it its own; on the disk itself before that is true.
 
     Raises:
       DigitjaxError: the disk is full, or the folder cannot be written.
@@ -45,7 +54,9 @@ def write_file(file: Path, write: Callable[[Path], object]) -> None:
     temporary = file.with_name(f".{os.getpid()}.{file.name}")
     try:
         write(temporary)
+        flush(temporary)
         temporary.replace(file)
+        flush(file.parent)
     except OSError as error:
         cause = error.strerror or error
         raise DigitjaxError(f"{file} cannot be written ({cause}): free space or name another folder") from error

@@ -8,7 +8,6 @@
 - `hands`: digits as pen paths, with the variants that people write all over the world
 - `numbers`: generated lines of digits, with what stands on and around them
 - `outliers`: generated non-digits, to be learnt as like no class
-- `corruptions`: what a digit may meet after training, and pictures that are out of distribution
 """
 
-__all__ = ["corruptions", "datasets", "fonts", "formats", "hands", "inputs", "numbers", "outliers", "tfds"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["datasets", "fonts", "formats", "hands", "inputs", "numbers", "outliers", "tfds"]  # pyright: ignore[reportUnsupportedDunderAll]

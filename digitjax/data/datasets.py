@@ -14,6 +14,8 @@ from digitjax.data.formats import Dataset, Source
 from digitjax.data.tfds import LOCAL_MNIST, TFDS_NAMES, OfflineError, arrays_file, from_tfds
 
 VALIDATION_SIZE = 5_000
+_MNIST = "bab833be44432887b8367c256dc3f6f37f73632c1eabcb1cbc894e04f779a312"
+"""MNIST's checksum: its last training images are held back, as everybody does. Another set may be sorted."""
 
 
 class Splits(NamedTuple):
@@ -41,8 +43,7 @@ def load(source: str = "auto", validation_share: float = 0.0) -> Splits:
 
     Args:
       source: auto, a name in `TFDS_NAMES`, mnist5k, a folder (a sub-folder a class, or the four IDX files), or an .npz.
-      validation_share: share of the training part held back, stratified; 0 for its last 5,000 (or for a tenth, where
-        the source is not divided by its authors).
+      validation_share: share of the training part held back, stratified; 0 for a tenth, of MNIST for its last 5,000.
 
     Raises:
       DigitjaxError: it cannot be had, is damaged, or is not 28 x 28 digits; the message says what to do.
@@ -54,7 +55,36 @@ def load(source: str = "auto", validation_share: float = 0.0) -> Splits:
         except OfflineError as error:
             note = f"MNIST cannot be had here ({error.cause}): going on with mnist5k, 5,000 of its training images"
             return _divide("mnist5k", formats.mnist5k(), validation_share)._replace(note=note)
-    return _divide(source, _read(source), validation_share)
+    found, note = (_read(source), "") if source in TFDS_NAMES else formats.righted(_read(source))
+    return _divide(source, found, validation_share)._replace(note=note)
+
+
+def scored(source: str, learnt: str = "") -> tuple[Dataset, str, str]:
+    """What a model is scored on, however little: a source's official test part, or all of it.
+
+    Args:
+      learnt: the checksum of the data that the model was trained on.
+
+    Returns the digits, what to tell of them, and their name.
+
+    Raises:
+      DigitjaxError, UsageError: as for `load`.
+    """
+    if source == "auto":
+        splits = load(source)
+        found, note, name = (
+            Source(splits.everything(), splits.test if splits.official else None, splits.checksum),
+            splits.note,
+            splits.name,
+        )
+    else:
+        found, note, name = _read(source), "", source
+        if source not in TFDS_NAMES:
+            found, note = formats.righted(found)
+    if found.test is not None:
+        return found.test, note, f"{name}, test"
+    known = found.checksum == learnt or (source == "mnist5k" and learnt == _MNIST)
+    return found.whole, note, f"{name}, all of it" + ", which holds what this model was trained on" * known
 
 
 class Shelf(NamedTuple):
@@ -127,11 +157,15 @@ def _read(source: str) -> Source:
 def _divide(name: str, source: Source, validation_share: float) -> Splits:
     whole, test, content = source
     places = stratified(whole.labels, seed=int(content[:8], 16))
+    if len(whole.labels) < 80:  # a class may have one picture alone: then the parts have no class in common
+        places = stratified(np.zeros_like(whole.labels), seed=int(content[:8], 16))
     official = test is not None
     if test is None:
         test = whole.take(np.flatnonzero(places >= 0.9))
         whole, places = whole.take(np.flatnonzero(places < 0.9)), places[places < 0.9] / 0.9
         validation_share = validation_share or 1 / 9
+    elif content != _MNIST:
+        validation_share = validation_share or 1 / 10
     if validation_share:
         held_back = places >= 1 - validation_share
     else:

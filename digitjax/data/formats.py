@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -20,7 +21,10 @@ IDX_FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 _ARRAYS = (("images", "labels"), ("x_train", "y_train"), ("x_test", "y_test"))
-TAKEN = "a folder a class, the four IDX files, .npz (images and labels, or x_train ... as Keras has them), .parquet"
+TAKEN = (
+    "a folder a class, the four IDX files, .npz (images and labels, or x_train ... as Keras has them), "
+    ".npy (images.npy beside labels.npy), .parquet, .csv or .arff (a row a picture: 784 grey levels and the label)"
+)
 """The forms of labelled digits that are read, for messages."""
 
 
@@ -60,12 +64,16 @@ def checked(name: str, images: Any, labels: Any) -> Dataset:
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8:
-        raise DigitjaxError(f"{name}: images are {images.dtype}: give uint8, 0 for the ground to 255 for the stroke")
+        images = _levels(name, images)
     if images.shape[1:] not in ((28, 28), (784,), (28, 28, 1), (1, 28, 28)):
         raise DigitjaxError(f"{name}: images have the shape {images.shape}: give N x 28 x 28")
     images = images.reshape(-1, 28, 28)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    if labels.ndim == 2 and labels.shape[1] == 10 and (labels.sum(1) == 1).all():  # one-hot
+        labels = labels.argmax(1)
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and not (labels % 1).any():
+        labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         what = f"labels are {labels.dtype} of shape {labels.shape}"
         raise DigitjaxError(f"{name}: {what} for {len(images)} images: give one whole number an image")
@@ -74,6 +82,33 @@ def checked(name: str, images: Any, labels: Any) -> Dataset:
     if labels.min() < 0 or labels.max() > 9:
         raise DigitjaxError(f"{name}: labels go from {labels.min()} to {labels.max()}: digits go from 0 to 9")
     return Dataset(images, labels.astype(np.int32))
+
+
+def _levels(name: str, images: np.ndarray) -> np.ndarray:
+    """Grey levels of other types: whole numbers to 255, or floats to 1."""
+    if images.dtype.kind not in "buif" or not images.size or not np.isfinite(images).all():
+        raise DigitjaxError(f"{name}: images are {images.dtype}: give uint8, 0 for the ground to 255 for the stroke")
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 255 or (high > 1 and (images % 1).any()):
+        told = f"images are {images.dtype} from {low:g} to {high:g}"
+        raise DigitjaxError(f"{name}: {told}: give whole numbers from 0 to 255, or floats from 0 to 1")
+    return (
+        np.round(images * 255.0).astype(np.uint8) if images.dtype.kind == "f" and high <= 1 else images.astype(np.uint8)
+    )
+
+
+def righted(source: Source) -> tuple[Source, str]:
+    """Levels from 0 to 255, bright on dark, whatever they were in the whole set; and what was done, in a line."""
+    notes, parts = [], [part for part in (source.whole, source.test) if part is not None]
+    highest = max(int(part.images.max()) for part in parts)
+    if highest <= 16:
+        top = 1 if highest <= 1 else 16
+        parts = [part._replace(images=np.round(part.images * (255 / top)).astype(np.uint8)) for part in parts]
+        notes.append(f"its levels go from 0 to {top}, taken for 0 to 255")
+    if np.mean([np.median(part.images[:, [0, 1, -2, -1]], axis=(1, 2)).mean() for part in parts]) > 127:
+        parts = [part._replace(images=255 - part.images) for part in parts]
+        notes.append("its digits are dark on bright, taken for bright on dark")
+    return (Source.of(*parts), f"{' and '.join(notes)}") if notes else (source, "")
 
 
 def mnist5k() -> Source:
@@ -96,11 +131,51 @@ def read(path: Path) -> Source:
     if path.is_dir():
         if any(inputs.is_idx(file, "images") for file in path.iterdir()):
             return from_idx(path)
+        if (path / "images.npy").is_file() and (path / "labels.npy").is_file():
+            return Source.of(checked(str(path), *(_array(path / f"{part}.npy") for part in ("images", "labels"))))
         tables = sorted(path.rglob("*.parquet"))
         return _from_tables(tables) if tables else from_class_folders(path)
     if path.suffix == ".parquet":
         return _from_tables([path])
+    if {".csv", ".tsv", ".arff"} & set(path.suffixes):
+        return _from_rows(path)
+    if path.suffix == ".npy":
+        raise DigitjaxError(f"{path} has images or labels, not both: put images.npy and labels.npy into a folder")
     return _from_npz(path)
+
+
+def _array(file: Path) -> np.ndarray:
+    try:
+        return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DigitjaxError(f"{file} is no array of numbers, or damaged: give {TAKEN}") from error
+
+
+def _from_rows(file: Path) -> Source:
+    """CSV as Kaggle has it, or ARFF as OpenML has it, packed or not: 784 levels, the label before or behind them."""
+    try:
+        content = file.read_bytes()
+        text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode()
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("%", "@", "#"))]
+        head = lines[0].lower().replace('"', "").split(",") if lines and re.search("[a-z]{2}", lines[0].lower()) else []
+        rows = np.loadtxt(
+            lines[bool(head) :],
+            delimiter="\t" if ".tsv" in file.suffixes else ",",
+            dtype=np.float32,
+            ndmin=2,
+            quotechar="'",
+        )
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DigitjaxError(
+            f"{file} has lines that are no row of numbers ({first_line(error)}): give {TAKEN}"
+        ) from error
+    if not len(rows) or rows.shape[1] != 785:
+        columns = rows.shape[1] if len(rows) else 0
+        raise DigitjaxError(f"{file} has rows of {columns} numbers: give 784 grey levels and the label")
+    named = [place for place, name in enumerate(head) if name in ("label", "class", "digit", "y", "target")]
+    # The border of a picture is all ground, at either end: what varies there are labels.
+    place = named[0] if named else (0 if np.ptp(rows[:, 0]) >= np.ptp(rows[:, -1]) else 784)
+    return Source.of(checked(str(file), np.delete(rows, place, 1), rows[:, place]))
 
 
 def _from_npz(path: Path) -> Source:
@@ -138,15 +213,36 @@ def _from_tables(files: Sequence[Path]) -> Source:
 
 
 def from_class_folders(folder: Path) -> Source:
-    """A folder with one sub-folder a class, named by its digit; pictures of any size and kind, also deeper."""
+    """A folder with one sub-folder a class, named by its digit; pictures of any size and kind, also deeper.
+
+    Above the classes may stand one folder to learn from, and one to test with.
+    """
     classes = sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
-    strange = [item.name for item in classes if item.name not in set("0123456789")]
+    parts = {item.name.lower(): item for item in classes}
+    tests = [parts[name] for name in ("test", "testing", "val", "validation") if name in parts][:1]
+    if (learnt := [parts[name] for name in ("train", "training") if name in parts]) and len(classes) == len(
+        learnt + tests
+    ):
+        return Source.of(*(from_class_folders(part).whole for part in (*learnt, *tests)))
+    strange = [item.name for item in classes if _digit(item.name) is None]
     if strange or not classes:
         what = f"the sub-folder {strange[0]!r}" if strange else "no sub-folders"
         raise DigitjaxError(f"{folder} has {what}: give one sub-folder a digit, named 0 to 9, or else {TAKEN}")
-    files = [(file, int(item.name)) for item in classes for file in sorted(item.rglob("*")) if _is_picture(file)]
+    files = [(file, _digit(item.name)) for item in classes for file in sorted(item.rglob("*")) if _is_picture(file)]
     images = _images([inputs.Pictures([str(file) for file, _ in files])])
     return Source.of(checked(str(folder), images, np.array([label for _, label in files], np.int32)))
+
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def _digit(name: str) -> int | None:
+    """The digit that a folder is named after: 7, 07, digit_7, seven; Sample008 (Chars74K counts from one)."""
+    if name.lower() in _WORDS:
+        return _WORDS.index(name.lower())
+    found = re.fullmatch(r"(sample)?(?:digit|class|label)?[ _-]?0*([0-9]{1,2})", name.lower())
+    number = int(found[2]) - bool(found[1]) if found else -1
+    return number if 0 <= number <= 9 else None
 
 
 def _images(found: Sequence[inputs.Input]) -> np.ndarray:

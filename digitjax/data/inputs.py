@@ -108,6 +108,13 @@ def _meant(word: str) -> Iterator[Path]:
     yield from files
 
 
+def left_out(words: Sequence[str]) -> list[Path]:
+    """The files in the folders among `words` that count as no pictures, by their suffix."""
+    folders = [path for word in words if (path := Path(word).expanduser()).is_dir()]
+    files = (file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file())
+    return [file for file in files if file.suffix.lower() not in SUFFIXES and not file.name.startswith(".")]
+
+
 def inputs(words: Sequence[str]) -> list[Input]:
     """What is meant: files and patterns, folders of pictures, of IDX files or of Parquet files.
 

@@ -6,4 +6,8 @@
 - `explain`: Grad-CAM and its family, through jax.grad
 """
 
+from digitjax.base import device
+
+device.leave_out_ynnpack()
+
 __all__ = ["augment", "explain", "model"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,6 +1,6 @@
 """Any picture of a digit -> the 28x28 that MNIST would have made of it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,14 @@ CLOSE_SIDE = 200
 CROWD = 6  # pieces of like size: they are a pattern, or a number, but no digit
 
 
+class Searched(NamedTuple):
+    """What was found in a picture."""
+
+    form: UInt8[np.ndarray, "28 28"]
+    beside: Ink | None
+    """The ink of the digit and of what stands beside it, where there may be more than one; else None."""
+
+
 def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
     """The digit in a picture as MNIST would show it (LeCun et al., the MNIST site); a picture without one gives zeros.
 
@@ -27,15 +35,24 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
     >>> form.shape, int(form.any(1).sum())
     ((28, 28), 20)
     """
+    return searched(source).form
+
+
+def searched(source: Any) -> Searched:
+    """What `canonical` gives, and what stands beside it.
+
+    Raises:
+      PictureError: as for `canonical`.
+    """
     known = (
         isinstance(source, np.ndarray) and source.shape == (28, 28) and source.dtype == np.uint8 and source.max() > 1
     )
     picture = source if known else read_picture(source)
     if picture.shape == (28, 28):
         if (centred := _already(picture)) is not None:
-            return centred
+            return Searched(centred, None)
         if _in_form(picture) or _in_weather(picture):
-            return picture
+            return Searched(picture, None)
         picture = _without_bands(picture)
     picture = unpasted(picture)
     if min(picture.shape[:2]) < 12:
@@ -44,12 +61,12 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
     found = ink(cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else picture)
     digit = _main_digit(unframed(found))
     if digit is None:
-        return np.zeros((28, 28), np.uint8)
-    (left, top, width, height), strokes = digit
+        return Searched(np.zeros((28, 28), np.uint8), None)
+    (left, top, width, height), strokes, beside = digit
     if picture.shape[:2] == (28, 28) and _in_place(left, top, width, height):
         kept = np.zeros((28, 28), np.uint8)
         kept[top : top + height, left : left + width] = np.round(strokes * 255)
-        return kept
+        return Searched(kept, None)
     longest = max(width, height)
     if zoom < 1 and longest < CLOSE_SIDE / 2:
         # Look again, closer: the crop has the digit's own light, and more pixels of it.
@@ -59,7 +76,7 @@ def canonical(source: Any) -> UInt8[np.ndarray, "28 28"]:
         closer = 3 * CLOSE_SIDE / max(crop.shape)
         again = ink(cv2.resize(crop, None, fx=closer, fy=closer, interpolation=cv2.INTER_AREA) if closer < 1 else crop)
         strokes = (_main_digit(unframed(again)) or digit)[1]
-    return fitted(strokes)
+    return Searched(fitted(strokes), beside)
 
 
 def _in_form(picture: UInt8[np.ndarray, "28 28"]) -> bool:
@@ -124,8 +141,9 @@ def _centred(strokes: np.ndarray) -> UInt8[np.ndarray, "28 28"]:
     return digit
 
 
-def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink] | None:
-    """The main piece of ink with what belongs to it: its box (left, top, width, height) and the strokes in it.
+def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink, Ink | None] | None:
+    """The main piece of ink with what belongs to it: its box (left, top, width, height), the strokes in it, and
+    `Searched.beside`.
 
     None where there is no ink, or a crowd of pieces none of which is the main one.
     """
@@ -160,9 +178,26 @@ def _main_digit(found: Ink) -> tuple[tuple[int, int, int, int], Ink] | None:
     # Faint edges stay with their strokes, other pieces go.
     foreign = ~near
     foreign[0] = False
-    return (x0, y0, x1 - x0, y1 - y0), np.where(
-        foreign[labels[area_of_digit]], np.float32(0), found_part[area_of_digit]
+    strokes = np.where(foreign[labels[area_of_digit]], np.float32(0), found_part[area_of_digit])
+    return (x0, y0, x1 - x0, y1 - y0), strokes, _beside(found, stats[belongs], (x0, y0, x1, y1))
+
+
+def _beside(found: Ink, stats: np.ndarray, box: tuple[int, int, int, int]) -> Ink | None:
+    """The ink of pieces as high as the digit in that box (left, top, right, bottom), side by side, or of a wide one."""
+    left, top, right, bottom = box
+    common = np.minimum(stats[:, 1] + stats[:, 3], bottom) - np.maximum(stats[:, 1], top)
+    alike = stats[
+        (stats[:, 3] > 0.6 * (bottom - top)) & (stats[:, 3] < 1.7 * (bottom - top)) & (common > 0.5 * stats[:, 3])
+    ]
+    alike = alike[alike[:, 0].argsort()]
+    apart = alike[1:, 0] > alike[:-1, 0] + 0.8 * alike[:-1, 2]
+    if not apart.any() and right - left < 1.1 * (bottom - top):
+        return None
+    x0, y0 = (min(int(value), least) for value, least in zip(alike[:, :2].min(0, initial=9999), (left, top)))
+    x1, y1 = (
+        max(int(value), most) for value, most in zip((alike[:, :2] + alike[:, 2:4]).max(0, initial=0), (right, bottom))
     )
+    return found[y0:y1, x0:x1]
 
 
 def fitted(strokes: Ink) -> UInt8[np.ndarray, "28 28"]:

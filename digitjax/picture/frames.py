@@ -8,7 +8,7 @@ from digitjax.picture.ink import Ink
 
 Mask = UInt8[np.ndarray, "_ _"]
 FAINT, INK = 0.12, 0.3
-MOST_TRIED = 200  # of holes, and of long strokes: a bound for hostile pictures
+MOST_TRIED = 1000  # of holes, and of long strokes: a bound for hostile pictures
 
 
 def without_frames(found: Ink, boxes: np.ndarray, height: float) -> Ink:

@@ -19,7 +19,7 @@ def ink(picture: Pixels, several: bool = False) -> Ink:
 
     With `several` digits to be found no piece of ink is the main one: all that look like ink speak for themselves.
     """
-    grey = _grey(picture)
+    grey = grey_of(picture)
     if not several and (strokes := _cut_out(grey)) is not None:
         return strokes
     border = np.uint8(np.median(ring(grey)))
@@ -35,7 +35,7 @@ def ink(picture: Pixels, several: bool = False) -> Ink:
         found = np.zeros(grey.shape, np.float32)
         found[area] = _cleaned(_without_ruling(part, LEAST_CONTRAST, several), LEAST_CONTRAST, several)[0]
         return found
-    return _photographed(cv2.bitwise_not(grey) if bright_on_dark(grey) else grey, several)
+    return _photographed(cv2.bitwise_not(grey) if bright_on_dark(grey, several) else grey, several)
 
 
 def unpasted(picture: Pixels) -> Pixels:
@@ -74,7 +74,7 @@ def quantile(values: np.ndarray, share: float) -> float:
     return float(np.partition(values, place)[place])
 
 
-def _grey(picture: np.ndarray) -> UInt8[np.ndarray, "_ _"]:
+def grey_of(picture: np.ndarray) -> UInt8[np.ndarray, "_ _"]:
     """The mixture of the colours in which the ink stands out most."""
     if picture.ndim == 2:
         return picture
@@ -91,14 +91,17 @@ def _grey(picture: np.ndarray) -> UInt8[np.ndarray, "_ _"]:
     return cv2.transform(picture, weights[None])
 
 
-def bright_on_dark(grey: np.ndarray) -> bool:
-    """Polarity: the border is paper, also where light is uneven, and ink is the little that stands out."""
+def bright_on_dark(grey: np.ndarray, several: bool = False) -> bool:
+    """Polarity: the border is paper, also where light is uneven, and ink is the little that stands out.
+
+    A single digit may be cut out tightly, with ink along the border; `several` hardly are.
+    """
     small = (
         cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
         if (zoom := 160 / max(grey.shape)) < 1
         else grey
     )
-    if (votes := _two_tone_votes(small)) is not None:
+    if not several and (votes := _two_tone_votes(small)) is not None:
         return bool(votes > 0)
     small = small.astype(np.float32)
     if max(small.shape) <= 24:  # cut out tightly: the ink reaches the border, though seldom a corner
@@ -140,6 +143,13 @@ def _two_tone_votes(grey: UInt8[np.ndarray, "_ _"]) -> float | None:
     # Beyond the border both tones go on, so that neither is thin there for being cut.
     padded = cv2.copyMakeBorder(mask, 8, 8, 8, 8, cv2.BORDER_REPLICATE)
     depths = [cv2.distanceTransform(part, cv2.DIST_L2, 3).max() for part in (padded, 1 - padded)]
+    if min(depths) > 0.15 * max(grey.shape):  # no stroke, but light and shadow
+        return None
+    strokes = mask if depths[0] < depths[1] else 1 - mask
+    stats = cv2.connectedComponentsWithStats(strokes, connectivity=8)[2][1:]
+    main = stats[stats[:, cv2.CC_STAT_AREA].argmax()]
+    if max(grey.shape) > 100 and (main[2:4] < 0.8 * np.array(grey.shape[::-1])).any():  # glare, a shadow, a corner
+        return None
     thin = float(np.log2(max(depths[1], 1) / max(depths[0], 1)))
     return 2 * thin + float(sum(1 - 2 * corner for corner in corners)) / 2 + 2 * (0.5 - share)
 
@@ -341,7 +351,11 @@ def _cleaned(strokes: Ink, floor: float, several: bool) -> tuple[Ink, float, flo
         return np.zeros_like(strokes), 0.0, 0.0
     if several:  # what is of its size is of its kind
         across &= longest > 1.6 * longest[main]
-    keep = (area >= 0.01 * area[main]) & (mean > 0.3 * mean[main])
+    # Beside the grid of a table its digits are specks: what is small is so by the largest piece that is no frame.
+    frames = several & (width * height > 0.2 * strokes.size) & (area < 0.25 * width * height)
+    frames[0] = True
+    largest = area[main] if frames.all() else min(area[main], area[~frames].max())
+    keep = (area >= 0.01 * largest) & (mean > 0.3 * mean[main])
     if not (along | across)[main]:
         keep &= ~(along | across)
     keep[0] = False

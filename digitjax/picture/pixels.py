@@ -17,7 +17,7 @@ Pixels = UInt8[np.ndarray, "_ _"] | UInt8[np.ndarray, "_ _ 3"]
 Size = tuple[int, int]
 """Width and height in pixels, as seen."""
 
-MOST_PIXELS = 25_000_000  # of a picture that must be decoded whole; a JPEG, decoded small, may have twice as many
+MOST_PIXELS = 25_000_000  # in colour; grey ones, and JPEGs, which are decoded small, may have twice as many
 LONGEST_SIDE = 1600  # a JPEG is decoded to at least this, in steps of a half
 
 _FORMATS = dict(PNG="Png", JPEG="Jpeg", WEBP="WebP", BMP="Bmp", DIB="Bmp", TIFF="Tiff", GIF="Gif")
@@ -80,7 +80,10 @@ def _decode(data: bytes) -> tuple[np.ndarray, Size]:
             raise PictureError(f"this is a {name} file, not pixels: export it as PNG and send that")
     try:
         image = Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
-        _check_size(*image.size, limit=MOST_PIXELS * (2 if image.format in ("JPEG", "MPO") else 1))
+        small = image.format in ("JPEG", "MPO") or image.mode in ("1", "L")
+        _check_size(*image.size, limit=MOST_PIXELS * (2 if small else 1))
+        if image.format == "TIFF" and (pages := _pages(image)) > 1:
+            raise PictureError(f"the TIFF has {pages} pages: send each of them as a file of its own")
         return _from_pil(image)
     except PictureError:
         raise
@@ -94,6 +97,16 @@ def _decode(data: bytes) -> tuple[np.ndarray, Size]:
         raise PictureError(
             f"the picture is damaged ({type(error).__name__}: {str(error)[:100]}): save it anew as PNG or JPEG"
         ) from error
+
+
+def _pages(image: Any) -> int:
+    """The pages of a TIFF, without the smaller copies of a page that some programs keep beside it."""
+    count = 0
+    for page in range(min(image.n_frames, 1000)):
+        image.seek(page)
+        count += not image.tag_v2.get(254, 0) & 1
+    image.seek(0)
+    return count
 
 
 def _check_size(width: int, height: int, limit: int = MOST_PIXELS) -> None:

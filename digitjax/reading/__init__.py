@@ -4,7 +4,7 @@
 - `artifact`: a trained model as one file: read and write
 - `predict`: Predictor: a trained model ready for use
 - `strips`: the line network ready for use
-- `seams`, `layout`, `lines`: several digits in one picture: which pieces make one, read in order
+- `layout`, `lines`: several digits in one picture: where its lines are, what they say, which ink is whose
 - `files`: pictures on disk: which are meant, the answer to each
 - `bulk`: pictures by the million, answered here or on Ray
 - `export`: StableHLO, safetensors, Keras, HDF5 and ONNX files

@@ -74,6 +74,7 @@ def read(which: str | Path = "pretrained") -> Artifact:
             raise DigitjaxError(f"no finished run in {file}: train one with 'digitjax train --run-dir {file}'")
         file /= MODEL
     try:
+        _require_size(file)
         content = file.read_bytes()
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -87,6 +88,21 @@ def read(which: str | Path = "pretrained") -> Artifact:
         raise DigitjaxError(f"{file} is no model of digitjax, or damaged ({error}): name another file") from error
     checksum = hashlib.sha256(content).hexdigest()[:12]
     return Artifact(config, variables, trust, card, str(which), checksum, program)
+
+
+def weights(which: str) -> tuple[ModelConfig, Variables]:
+    """The network of what `read` takes, or of the best epoch so far of a run that is not finished.
+
+    Raises:
+      DigitjaxError: as for `read`.
+    """
+    folder = Path(which).expanduser()
+    if folder.is_dir() and (folder / "config.json").exists() and not (folder / MODEL).exists():
+        from digitjax.training import checkpoint
+
+        return checkpoint.read_config(folder).model, checkpoint.restore_best(folder)
+    found = read(which)
+    return found.config, found.variables
 
 
 def about(artifact: Artifact) -> str:
@@ -117,6 +133,14 @@ def _program(config: ModelConfig, packed: bytes) -> export.Exported:
     return program
 
 
+def _require_size(file: Path) -> None:
+    """ValueError where the arrays would take much more memory than a file: zeros pack a thousandfold."""
+    with zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > 4 * file.stat().st_size + (1 << 20):
+        raise ValueError(f"its arrays are {size:,} bytes, packed into {file.stat().st_size:,}")
+
+
 def _shaped(config: ModelConfig, arrays: dict[str, np.ndarray]) -> tuple[Variables, Trust]:
     """The arrays in their places; ValueError where one is missing, too many, or of another shape."""
     variables = jax.eval_shape(lambda: model.init(config, jax.random.key(0)))
@@ -129,6 +153,8 @@ def _shaped(config: ModelConfig, arrays: dict[str, np.ndarray]) -> tuple[Variabl
         fits = leaf is None or not isinstance(leaf, jax.ShapeDtypeStruct) or arrays[name].shape == leaf.shape
         if not fits or arrays[name].dtype != np.float32:
             raise ValueError(f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}")
+        if np.isnan(arrays[name]).any() or (name.startswith("variables/") and np.isinf(arrays[name]).any()):
+            raise ValueError(f"{name} has numbers that are none (NaN or infinite)")
     found = jax.tree.unflatten(structure, [arrays[name] for name in names])
     return found["variables"], Trust(**found["trust"])
 

@@ -3,6 +3,8 @@
 The same parts come from this machine (`here`) or from many (`on_ray`): an engine is a function from ranges to answers.
 """
 
+import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -29,6 +31,8 @@ PART = 2048
 """Pictures in a part: what a kill can cost, and what is in memory at a time."""
 FORMATS = ("jsonl", "parquet")
 _MANIFEST = "manifest.json"
+_JOURNAL = "manifest.parts"
+"""A line a part: its file, its rows, its checksum."""
 
 
 class Part(NamedTuple):
@@ -59,17 +63,48 @@ def write(out: Path, inputs: Sequence[Input], model: str, form: str, engine: Eng
     with claim(out, "--out"):
         if not (out / _MANIFEST).exists():
             write_text(out / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
-        stored = json.loads((out / _MANIFEST).read_text())
+        try:
+            stored = json.loads((out / _MANIFEST).read_text())
+            assert isinstance(stored, dict)
+        except (ValueError, AssertionError) as error:
+            raise DigitjaxError(
+                f"{out / _MANIFEST} is damaged: remove {out}, or name another folder with --out"
+            ) from error
         if changed := [name for name in manifest if stored.get(name) != manifest[name]]:
             raise UsageError(f"{out} holds answers with other {' and '.join(changed)}: name another folder with --out")
         for leftover in out.glob(".*.part-*"):
             leftover.unlink()
         total = sum(source.size for source in inputs)
         spans = [(start, min(start + PART, total)) for start in range(0, total, PART)]
-        lacking = [span for span in spans if not _file(out, *span, form).exists()]
+        known = _journal(out)
+        lacking = [span for span in spans if not _is_whole(_file(out, *span, form), known)]
         for part in engine(lacking):
-            write_file(_file(out, part.start, part.stop, form), partial(Path.write_bytes, data=part.content))
+            file = _file(out, part.start, part.stop, form)
+            with (out / _JOURNAL).open("a") as journal:
+                entry = {"file": file.name, "rows": part.stop - part.start, "sha256": _checksum(part.content)}
+                journal.write(json.dumps(entry) + "\n")
+            write_file(file, partial(Path.write_bytes, data=part.content))
             yield part
+
+
+def _journal(out: Path) -> dict[str, str]:
+    """The checksum of each part that was written; a line that a kill cut off says nothing."""
+    known: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in (out / _JOURNAL).read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                known[entry["file"]] = entry["sha256"]
+    return known
+
+
+def _is_whole(file: Path, known: Mapping[str, str]) -> bool:
+    """Whether a part is there as it was written: a disk may have lost or changed it."""
+    return file.name in known and file.exists() and _checksum(file.read_bytes()) == known[file.name]
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def summary(out: Path) -> dict[str, Any]:

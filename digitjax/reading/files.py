@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from digitjax.base.disk import write_file
-from digitjax.picture.canonical import canonical
+from digitjax.picture.canonical import Searched, searched
 from digitjax.picture.pixels import PictureError
 from digitjax.reading.lines import Reading, marked, read
-from digitjax.reading.predict import Prediction, Predictor, predictions
+from digitjax.reading.predict import Prediction, Predictor
 
 
 class Answer(NamedTuple):
@@ -34,18 +34,17 @@ class Answer(NamedTuple):
 def predict(predictor: Predictor, files: Sequence[Path]) -> list[Answer]:
     """The answer to each file, in their order; a bad file is answered by its error and harms no other."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        forms = list(threads.map(_form, files))
-    seen = [form for form in forms if not isinstance(form, str)]
-    answers = iter(predictions(predictor.judge(np.stack(seen))) if seen else [])
+        found = list(threads.map(_searched, files))
+    answers = iter(predictor.answers([one for one in found if not isinstance(one, str)]))
     return [
-        Answer(file, None, None, form) if isinstance(form, str) else Answer(file, next(answers), form)
-        for file, form in zip(files, forms)
+        Answer(file, None, None, one) if isinstance(one, str) else Answer(file, next(answers), one.form)
+        for file, one in zip(files, found)
     ]
 
 
-def _form(file: Path) -> UInt8[np.ndarray, "28 28"] | str:
+def _searched(file: Path) -> Searched | str:
     try:
-        return canonical(file)
+        return searched(file)
     except PictureError as error:
         return str(error)
 
@@ -63,7 +62,8 @@ class Page(NamedTuple):
             return {"file": str(self.file), "error": self.error}
         text = marked(self.reading) if mark_unsure else self.reading.text
         lines = [[digit._asdict() for digit in line] for line in self.reading.lines]
-        return {"file": str(self.file), "text": text, "lines": lines}
+        document = {"file": str(self.file), "text": text, "confidence": self.reading.confidence, "lines": lines}
+        return document | ({"truncated": True} if self.reading.truncated else {})
 
 
 def read_all(predictor: Predictor, files: Sequence[Path]) -> list[Page]:

@@ -1,4 +1,4 @@
-"""A page's ink in its lines, each a row of pieces none of which is larger than a digit."""
+"""A page's ink in its lines."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,10 @@ from digitjax.picture.canonical import SEARCH_SIDE
 from digitjax.picture.frames import without_frames
 from digitjax.picture.ink import Ink, ink
 from digitjax.picture.pixels import Pixels
-from digitjax.reading.seams import Ways, parts_between, seams_in
 
 HEIGHT = 64  # pixels of a digit that is looked at closely, where the picture has as many
 CLOSE_PIXELS = 2_000_000
-MOST_COMPONENTS = 400
+MOST_COMPONENTS = 2500  # beyond that a page is said to be truncated
 
 Boxes = Int[np.ndarray, "_ 4"]
 """Left, top, right and bottom, in pixels."""
@@ -32,18 +31,15 @@ class Look(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The pieces of a line from left to right, numbered in `labels` from `first` on."""
+    """A row of ink."""
 
     height: float
     """Of its usual digit."""
     centre: tuple[float, float]
     """Of the line through the digits' middles: slope, and row in column 0."""
-    labels: Labels
-    first: int
+    members: Int[np.ndarray, " _"]
+    """Its components' numbers in the page's labels."""
     boxes: Boxes
-    components: list[int]
-    cuts: list[float]
-    """What the seam on a piece's left went through, in widths of a stroke; 0 where no seam is."""
 
 
 def look(picture: Pixels) -> Look:
@@ -122,39 +118,47 @@ def _median(heights: np.ndarray) -> float:
     return float(heights[np.searchsorted(weights, weights[-1] / 2)])
 
 
-def lines(found: Ink) -> tuple[Ink, list[Line]]:
-    """The ink without frames, and its lines from top to bottom."""
+def lines(found: Ink) -> tuple[Ink, Labels, list[Line]]:
+    """The ink without frames, its components, and its lines from top to bottom."""
     labels, boxes = _components(found)
     for _ in range(2):
         if not len(boxes):
-            return found, []
+            return found, labels, []
         height = _usual_height(boxes, found.shape)
         found = without_frames(found, boxes, height)
         # The strokes of a pencil, and of a pen that skips, are whole only together.
         labels, boxes = _components(found, int(0.1 * height))
+        if (bars := _bars(boxes, height)).any():
+            found = np.where(np.append(False, bars)[labels], np.float32(0), found)
+            labels, boxes = _components(found, int(0.1 * height))
     if not len(boxes):
-        return found, []
+        return found, labels, []
     height = _usual_height(boxes, found.shape)
     large = boxes[:, 3] - boxes[:, 1] > 0.4 * height
     slope = _slope(boxes[large])
-    labels, boxes = _untangled(found, labels, boxes, height, slope)
     high, middle = boxes[:, 3] - boxes[:, 1], boxes[:, ::2].mean(1)
     groups = _groups(boxes - slope * np.stack([0 * middle, middle] * 2, axis=1), height)
     # What enters the picture at its border is no line, unless all do.
     cut, full = _at_border(boxes, found.shape), [group[high[group] > 0.6 * _median(high[group])] for group in groups]
     whole = [not cut[members].all() for members in full]
-    numbered, lines, first = np.zeros_like(labels), [], 1
+    found_lines = []
     for group, members, inside in zip(groups, full, whole):
-        if first > 2 * MOST_COMPONENTS or (any(whole) and not inside):
+        if any(whole) and not inside:
             continue
         rows, lean = boxes[members, 1::2].mean(1), slope
         if len(members) > 3:
             lean = float(np.clip(np.polyfit(middle[members], rows, 1)[0], slope - 0.1, slope + 0.1))
         centre = lean, float(np.mean(rows - lean * middle[members]))
-        line = _line(found, labels, boxes, group, _median(high[group]), centre, numbered, first)
-        first += len(line.cuts)
-        lines.append(line)
-    return found, lines
+        found_lines.append(Line(_median(high[group]), centre, group + 1, boxes[group]))
+    return found, labels, found_lines
+
+
+def _bars(boxes: Boxes, height: float) -> np.ndarray:
+    """Uprights of a comb, or of a table that is open below: several as high as each other, higher than digits."""
+    wide, high = (boxes[:, side + 2] - boxes[:, side] for side in (0, 1))
+    bars = (high > 1.4 * height) & (wide < 0.2 * high)
+    alike = np.abs(boxes[:, None, 1::2] - boxes[None, bars, 1::2]).max(2, initial=0) < 0.2 * height
+    return bars & (alike.sum(1) > 1)
 
 
 def _slope(boxes: Boxes) -> float:
@@ -191,66 +195,3 @@ def _groups(boxes: np.ndarray, height: float) -> list[np.ndarray]:
                 count += 1
     groups = [np.flatnonzero(line == number) for number in range(count)]
     return sorted(groups, key=lambda group: float(np.median((top + bottom)[group])))
-
-
-def _untangled(found: Ink, labels: Labels, boxes: Boxes, height: float, slope: float) -> tuple[Labels, Boxes]:
-    """Cuts apart what hangs together from line to line."""
-    high, middle = boxes[:, 3] - boxes[:, 1], boxes[:, ::2].mean(1)
-    level = boxes[:, 1::2].mean(1) - slope * middle
-    digits = (high > 0.5 * height) & (high < 1.5 * height)
-    for which in np.flatnonzero(high > 1.5 * height):
-        left, top, right, bottom = boxes[which]
-        near = digits & (middle > left - 6 * height) & (middle < right + 6 * height)
-        rows = np.sort(level[near]) + slope * middle[which] - top
-        rows = rows[(rows > 0.2 * height) & (rows < bottom - top - 0.2 * height)]
-        between = np.flatnonzero(np.diff(rows) > 0.6 * height)
-        if not len(between):
-            continue
-        area = np.s_[top:bottom, left:right]
-        own = labels[area] == which + 1
-        ways = Ways(np.where(own, found[area], np.float32(0)).T)
-        column = int(right - left) // 2
-        wanted = (rows[between] + rows[between + 1]) / 2
-        far = np.abs(np.arange(bottom - top) - wanted[:, None]) / height
-        seams = ways.through(column, (ways.cost[column] + far + 1e6 * (far > 0.3)).argmin(1))
-        parts = np.where(own, 1 + parts_between(seams, own.T.shape).T, 0)
-        for part in range(1, len(seams) + 2):
-            x, y, width, tall = cv2.boundingRect((parts == part).astype(np.uint8))
-            box = np.array([left + x, top + y, left + x + width, top + y + tall])
-            if part == 1:
-                boxes[which] = box
-            elif width:
-                boxes = np.concatenate([boxes, box[None]])
-                labels[area][parts == part] = len(boxes)
-    return labels, boxes
-
-
-def _line(
-    found: Ink,
-    labels: Labels,
-    boxes: Boxes,
-    members: np.ndarray,
-    height: float,
-    centre: tuple[float, float],
-    numbered: Labels,
-    first: int,
-) -> Line:
-    """Cuts the members into pieces, and writes their numbers into `numbered`."""
-    pieces = []
-    for which in members:
-        left, top, right, bottom = boxes[which]
-        area = np.s_[top:bottom, left:right]
-        own = labels[area] == which + 1
-        seams = seams_in(np.where(own, found[area], np.float32(0)), height)
-        parts = parts_between(np.array([seam for _, seam in seams]).reshape(-1, bottom - top), own.shape)
-        for part, cut in enumerate([0.0, *(cost for cost, _ in seams)]):
-            inside = own & (parts == part)
-            x, y, width, tall = cv2.boundingRect(inside.astype(np.uint8))
-            if width:
-                pieces.append(([left + x, top + y, left + x + width, top + y + tall], which, cut, area, inside))
-    pieces.sort(key=lambda piece: piece[0][0] + piece[0][2])
-    for number, (*_, area, inside) in enumerate(pieces):
-        numbered[area][inside] = first + number
-    own_boxes, components, cuts = ([piece[field] for piece in pieces] for field in range(3))
-    cuts = [cut if i and components[i] == components[i - 1] else 0.0 for i, cut in enumerate(cuts)]
-    return Line(height, centre, numbered, first, np.array(own_boxes), components, cuts)

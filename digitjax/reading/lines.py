@@ -1,31 +1,33 @@
-"""Several digits in one picture: found, put together where strokes are apart, cut where digits touch, read in order.
+"""Several digits in one picture: each line of ink is read at once by the line network, and its digits are found in it.
 
-Ink is cut into pieces, none of them larger than a digit. Which neighbours make one is what is most probable over a
-whole line, by the classifier and by their sizes: over-segmentation and dynamic programming (Matan et al. 1992; LeCun et
-al. 1998, section V).
+A picture that is one line, like the amount of a cheque, is read as it is as well, paper and all; of two readings the
+likelier one counts.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from digitjax.picture.canonical import canonical, fitted
-from digitjax.picture.ink import Ink
+from digitjax.picture.ink import Ink, bright_on_dark, grey_of
 from digitjax.picture.pixels import Pixels, read_sized
-from digitjax.reading import layout
-from digitjax.reading.layout import Line, Look
+from digitjax.picture.strips import HEIGHT, Strip, evened
+from digitjax.reading import layout, strips
+from digitjax.reading.layout import Labels, Line
 from digitjax.reading.predict import Judged, Predictor
+from digitjax.reading.strips import Spotted
 from digitjax.reading.trust import VERDICTS
 
-MOST_PIECES = 6  # of one digit
-WIDEST, WIDEST_GAP = 1.6, 0.35  # of a digit, and of the room between its strokes, in heights of its line
-FLAT = 0.35  # of a line's height
-
-# Fitted by maximum likelihood of what generated numbers say (experiments.fit_lines): a candidate's log odds by
-# `digit_terms`, and a piece's of being dropped by `drop_terms`.
-DIGIT = np.array([-0.44, -3.5, -3.62, -3.29, -3.17, -6.87, 2.67, -4.72, 1.81, -3.49])
-DROP = np.array([0.31, -5.03, -3.72, 3.06])
+SHARE = 0.58  # of a strip's height that a usual digit has
+LONG, FILLED = (
+    2.0,
+    0.3,
+)  # a picture so much wider than high may be one line, or one whose digits are so much of its height
+SURE, LIKELY = 0.9, 0.3
 
 
 class Digit(NamedTuple):
@@ -42,25 +44,27 @@ class Reading(NamedTuple):
     """What a picture says, from top to bottom and from left to right."""
 
     text: str
-    """Digits alone, with a line break between lines."""
+    """Digits, with a space where there is room for one, and a line break between lines."""
     lines: list[list[Digit]]
+    confidence: float = 0.0
+    """The probability that the text is right, whole."""
+    truncated: bool = False
+    """Whether there was more than is read of one picture."""
 
 
-class Candidate(NamedTuple):
-    """Pieces `first` up to `stop` of a line as one digit; lengths in heights of the line."""
+class Cut(NamedTuple):
+    """A line's ink, and the strip that the network sees of it."""
 
-    first: int
-    stop: int
-    box: list[int]
-    form: UInt8[np.ndarray, "28 28"]
-    width: float
-    height: float
-    offset: float
-    """Of its middle from the line's."""
-    gap: float
-    """Room between its pieces, from left to right."""
-    cut: float
-    """What the seams on both sides went through."""
+    strip: Strip
+    found: Ink
+    labels: Labels
+    """Of the line's own components; all else is 0."""
+    left: float
+    """Column of the ink at the strip's own first."""
+    zoom: float
+    """Pixels of the strip for one of the ink."""
+    scale: tuple[float, float, float, float]
+    """From the ink's pixels to the picture's: x and y of its corner, and pixels of the picture for one of the ink."""
 
 
 def read(predictor: Predictor, source: Any) -> Reading:
@@ -70,114 +74,219 @@ def read(predictor: Predictor, source: Any) -> Reading:
       PictureError: the picture is bad; the message says what is wrong and what to send.
     """
     picture, size = read_sized(source)
-    look = layout.look(picture)
-    found, lines = layout.lines(look.found)
-    candidates = [candidates_of(found, line) for line in lines]
-    if not lines:
-        return Reading("", [])
-    judged = predictor.judge(np.stack([one.form for line in candidates for one in line]))
-    rows, start = [], 0
-    for line, ones in zip(lines, candidates):
-        own = Judged(*(part[start : start + len(ones)] for part in judged))
-        start += len(ones)
-        if best := _best(line, ones, own):
-            rows.append([_digit(own, which, _place(ones[which].box, look, picture, size)) for which in best])
-    rows = _believed(rows)
-    if [len(row) for row in rows] == [1]:  # then the whole picture is its picture
-        rows = [[_digit(predictor.judge(canonical(picture)[None]), 0, rows[0][0].box)]]
-    return Reading("\n".join("".join(str(one.digit) for one in row) for row in rows), rows)
+    reader = strips.load()
+    by_ink, truncated = lines_of(picture)
+    whole = _as_line(picture, by_ink)
+    if whole and len(by_ink) == 1:
+        of_line, of_ink = reader.agreed(whole.strip, by_ink[0].strip)
+        # Its boxes are those of the ink, if the ink says the same.
+        cuts, spotted = (by_ink, [of_ink]) if min(of_ink.confidences, default=0) > 0.5 else ([whole], [of_line])
+    else:
+        cuts = [*by_ink, *([whole] if whole else [])]
+        spotted = reader.read([cut.strip for cut in cuts])
+        taken = slice(-1, None) if whole and _likelier(spotted[-1], spotted[:-1]) else slice(len(by_ink))
+        cuts, spotted = cuts[taken], spotted[taken]
+    if not cuts:
+        return Reading("", [], truncated=truncated)
+    rows = _judged(predictor, cuts, spotted, size, picture)
+    believed = _believed(rows, spotted)
+    kept, confidence = (
+        [rows[place] for place in believed],
+        float(np.prod([spotted[place].confidence for place in believed])),
+    )
+    if [len(row) for row in kept] == [1]:  # then the whole picture is its picture
+        judged = predictor.judge(canonical(picture)[None])
+        verdict = VERDICTS[judged.verdicts[0]]
+        kept = [[Digit(int(judged.digits[0]), float(judged.confidences[0]), kept[0][0].box, verdict)]]
+        confidence = kept[0][0].confidence
+    return Reading(_text(kept), kept, confidence if kept else 0.0, truncated)
 
 
 def marked(reading: Reading) -> str:
     """The text, with `?` for what is not surely a digit."""
-    return "\n".join("".join(str(one.digit) if one.verdict == "digit" else "?" for one in row) for row in reading.lines)
+    return _text(reading.lines, "?")
 
 
-def _believed(rows: list[list[Digit]]) -> list[list[Digit]]:
-    """The lines that are mostly digits, if any is: beside them all else is a desk, a cloth, another script."""
-    sure = [2 * sum(digit.verdict == "digit" for digit in row) >= len(row) for row in rows]
-    return [row for row, is_sure in zip(rows, sure) if is_sure] if any(sure) else rows
+def _text(lines: Sequence[Sequence[Digit]], unsure: str = "") -> str:
+    """What lines say; two digits with more room between them than they are high are of two numbers."""
+    said = []
+    for line in lines:
+        room = float(np.median([one.box[3] for one in line]))
+        ends = [-np.inf, *(one.box[0] + one.box[2] for one in line)]
+        signs = [str(one.digit) if one.verdict == "digit" or not unsure else unsure for one in line]
+        apart = [one.box[0] - end > room for one, end in zip(line, ends)]
+        said.append("".join(" " * (place > 0 and gap) + sign for place, (sign, gap) in enumerate(zip(signs, apart))))
+    return "\n".join(said)
 
 
-def _digit(judged: Judged, which: int, box: list[int]) -> Digit:
-    return Digit(int(judged.digits[which]), float(judged.confidences[which]), box, VERDICTS[judged.verdicts[which]])
+def lines_of(picture: Pixels) -> tuple[list[Cut], bool]:
+    """The lines of ink on a page, from top to bottom; whether there are more pieces of ink than are looked at."""
+    look = layout.look(picture)
+    found, labels, lines = layout.lines(look.found)
+    scale = float(look.corner[0]), float(look.corner[1]), 1 / look.zoom, 1 / look.zoom
+    more = sum(len(line.members) for line in lines) >= layout.MOST_COMPONENTS
+    return [_cut(found, labels, line, scale) for line in lines], more
 
 
-def _place(box: list[int], look: Look, picture: Pixels, size: tuple[int, int]) -> list[int]:
-    """A box of the look as left, top, width and height in a picture of that size (width, height) as seen."""
-    limits, scales = np.array(size), np.array(size) / picture.shape[1::-1]
-    start, stop = ((np.array(corner) / look.zoom + look.corner) * scales for corner in (box[:2], box[2:]))
+def _cut(found: Ink, labels: Labels, line: Line, scale: tuple[float, float, float, float]) -> Cut:
+    slope, start = line.centre
+    tall = line.height / SHARE
+    zoom = HEIGHT / tall
+    left, right = line.boxes[:, 0].min() - 0.4 * line.height, line.boxes[:, 2].max() + 0.4 * line.height
+    own = np.zeros(max(int(labels.max()), int(line.members.max())) + 1, bool)
+    own[line.members] = True
+    top, bottom = (int(value) for value in (line.boxes[:, 1].min(), line.boxes[:, 3].max()))
+    inside = np.where(own[labels[top:bottom]], found[top:bottom], np.float32(0))
+    small = cv2.resize(inside, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    # Columns stay where they are; rows move, so that a line that climbs runs level.
+    middle = np.array([[1, 0, left * zoom], [slope, 1, (slope * left + start - top) * zoom - HEIGHT / 2]])
+    width = max(8, round((right - left) * zoom))
+    level = cv2.warpAffine(small, middle, (width, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    strip = evened(255 - np.round(255 * level).astype(np.uint8))
+    numbers = np.zeros_like(labels)
+    numbers[top:bottom] = np.where(own[labels[top:bottom]], labels[top:bottom], 0)
+    return Cut(strip, found, numbers, float(left), zoom, scale)
+
+
+def _as_line(picture: Pixels, by_ink: Sequence[Cut]) -> Cut | None:
+    """A picture that may be one line, as it is: it is long, or one line of ink fills it. None for any other."""
+    height, width = picture.shape[:2]
+    filled = len(by_ink) == 1 and by_ink[0].scale[3] * SHARE * HEIGHT / by_ink[0].zoom > FILLED * height
+    if not filled and width < LONG * height:
+        return None
+    grey = grey_of(picture)
+    if bright_on_dark(grey, several=True):
+        grey = cv2.bitwise_not(grey)
+    zoom = min(1.6 * HEIGHT / height, 1.0)
+    close = cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else grey
+    found = evened(close).astype(np.float32) * np.float32(1 / 255)
+    size = max(8, round(close.shape[1] * HEIGHT / close.shape[0])), HEIGHT
+    kind = cv2.INTER_AREA if close.shape[0] > HEIGHT else cv2.INTER_LINEAR
+    strip = evened(cv2.resize(close, size, interpolation=kind))
+    labels = cv2.connectedComponents((found > 0.4).astype(np.uint8), connectivity=8)[1].astype(np.int32)
+    scale = 0.0, 0.0, width / close.shape[1], height / close.shape[0]
+    return Cut(strip, found, labels, 0.0, HEIGHT / close.shape[0], scale)
+
+
+def _likelier(whole: Spotted, by_line: Sequence[Spotted]) -> bool:
+    """Whether a picture as one line says more surely what it says than any number among its lines of ink does."""
+    numbers = [one.confidence for one in by_line if len(one.digits) > 1]
+    single = float(np.prod([one.confidence for one in by_line if len(one.digits) == 1]))
+    return len(whole.digits) > 1 and whole.confidence > max(numbers, default=single if by_line else 0.0)
+
+
+def _judged(
+    predictor: Predictor, cuts: Sequence[Cut], spotted: Sequence[Spotted], size: tuple[int, int], picture: Pixels
+) -> list[list[Digit]]:
+    """The digits of each line with box and verdict."""
+    found = [_own_ink(cut, one) for cut, one in zip(cuts, spotted)]
+    forms = [_form(cut, box, mask) for cut, parts in zip(cuts, found) for box, mask in parts]
+    if not forms:
+        return [[] for _ in cuts]
+    judged, which, rows = predictor.judge(np.stack(forms)), 0, []
+    for cut, one, parts in zip(cuts, spotted, found):
+        row = []
+        for place, (box, _) in enumerate(parts):
+            digit, confidence = int(one.digits[place]), float(one.confidences[place])
+            verdict = _verdict(digit, confidence, judged, which)
+            row.append(Digit(digit, confidence, _place(box, cut.scale, size, picture), verdict))
+            which += 1
+        rows.append(row)
+    return rows
+
+
+def _verdict(digit: int, confidence: float, judged: Judged, which: int) -> str:
+    """What the line network and the classifier, which sees the digit's own ink alone, say together."""
+    alone = VERDICTS[judged.verdicts[which]]
+    if alone == "not_a_digit":
+        return "not_a_digit" if confidence < SURE else "unsure"
+    agree = int(judged.digits[which]) == digit
+    return "digit" if confidence >= (0.5 if agree and alone == "digit" else 0.97) else "unsure"
+
+
+def _own_ink(cut: Cut, spotted: Spotted) -> list[tuple[list[int], Bool[np.ndarray, "_ _"]]]:
+    """For each digit of a strip its box (left, top, right, bottom) in the ink, and which pixels there are its own.
+
+    A component goes to the digit that was seen in its columns; one that holds several is cut between them where there
+    is least ink.
+    """
+    places = spotted.places / cut.zoom + cut.left
+    count = len(places)
+    stats = cv2.connectedComponentsWithStats((cut.labels > 0).astype(np.uint8), connectivity=8)
+    labels, stats = stats[1], stats[2]
+    starts, stops = stats[:, 0], stats[:, 0] + stats[:, 2]
+    tall = HEIGHT / cut.zoom
+    owner = np.zeros((count + 1, len(stats)), bool)
+    for number in range(1, len(stats)):
+        inside = np.flatnonzero((places[:, 1] >= starts[number]) & (places[:, 1] < stops[number]))
+        owner[inside, number] = True
+    # A digit that has a piece of its own needs none of what hangs over it.
+    alone = owner.sum(0) == 1
+    high = stats[:, 3] > 0.2 * tall
+    for digit in range(count):
+        if (owner[digit] & alone & high).any():
+            owner[digit] &= alone
+    parts = np.zeros(labels.shape, np.int32)
+    for number in range(1, len(stats)):
+        left, top, width, height = stats[number, :4]
+        area = np.s_[top : top + height, left : left + width]
+        mine = labels[area] == number
+        inside = np.flatnonzero(owner[:count, number])
+        if not len(inside):
+            # A stroke apart, like the bar of a five, belongs to the digit beneath it.
+            over = np.minimum(places[:, 2], left + width) - np.maximum(places[:, 0], left)
+            if count and over.max() > 0.3 * width and height > 0.08 * tall:
+                parts[area][mine] = int(over.argmax()) + 1
+            continue
+        column_ink = np.where(mine, cut.found[area], 0).sum(0)
+        owners = np.full(width, inside[0] + 1)
+        for before, after in pairwise(inside):
+            first, last = (int(np.clip(places[digit, 1] - left, 0, width - 1)) for digit in (before, after))
+            middle = (first + last) / 2
+            columns = np.arange(first, last + 1)
+            cost = column_ink[columns] + 0.25 * np.abs(columns - middle)
+            owners[columns[int(cost.argmin())] :] = after + 1
+        parts[area][mine] = np.broadcast_to(owners, mine.shape)[mine]
+    found = []
+    for digit in range(count):
+        left, top, width, height = cv2.boundingRect((parts == digit + 1).astype(np.uint8))
+        if not width:  # nothing of its own: where it was seen
+            left, width = int(max(0, places[digit, 0])), max(1, int(np.ptp(places[digit, ::2])))
+            rows = np.flatnonzero((cut.labels > 0).any(1))
+            top, height = (int(rows[0]), int(np.ptp(rows)) + 1) if len(rows) else (0, labels.shape[0])
+        area = np.s_[top : top + height, left : left + width]
+        found.append(([left, top, left + width, top + height], parts[area] == digit + 1))
+    return found
+
+
+def _form(cut: Cut, box: list[int], mask: Bool[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "28 28"]:
+    left, top, right, bottom = box
+    if not mask.any():
+        return np.zeros((28, 28), np.uint8)
+    return fitted(np.where(mask, cut.found[top:bottom, left:right], np.float32(0)))
+
+
+def _believed(rows: Sequence[Sequence[Digit]], spotted: Sequence[Spotted]) -> list[int]:
+    """The lines that count: where one says its digits surely, those that do so too, and are of like height.
+
+    Beside them all else is a desk, a cloth, another script.
+    """
+    there = [place for place, row in enumerate(rows) if row]
+    sure = {place: sum(digit.verdict == "digit" for digit in rows[place]) for place in there}
+    read = [place for place in there if 2 * sure[place] >= len(rows[place]) and spotted[place].confidence > LIKELY]
+    if not read:
+        return there
+    best = max(read, key=lambda place: sure[place] * spotted[place].confidence)
+    height = {place: float(np.median([digit.box[3] for digit in rows[place]])) for place in there}
+    alike = [place for place in there if 0.4 * height[best] < height[place] < 2.5 * height[best]]
+    return [place for place in alike if place in read or 2 * sure[place] >= len(rows[place]) > 2]
+
+
+def _place(
+    box: list[int], scale: tuple[float, float, float, float], size: tuple[int, int], picture: Pixels
+) -> list[int]:
+    """A box of the ink as left, top, width and height in a picture of that size (width, height) as seen."""
+    corner, by, limits = np.array(scale[:2]), np.array(scale[2:]), np.array(size)
+    start, stop = ((np.array(side) * by + corner) * limits / picture.shape[1::-1] for side in (box[:2], box[2:]))
     start, stop = np.clip(np.floor(start), 0, limits - 1), np.clip(np.ceil(stop), 1, limits)
     return [int(value) for value in (*start, *(stop - start))]
-
-
-def candidates_of(found: Ink, line: Line) -> list[Candidate]:
-    """Neighbouring pieces that may be one digit, and what the network would see of it."""
-    candidates = []
-    for first in range(len(line.boxes)):
-        box, gap = line.boxes[first], 0.0
-        for last in range(first, min(first + MOST_PIECES, len(line.boxes))):
-            if last > first:
-                step = max(0.0, (line.boxes[last][0] - box[2]) / line.height)
-                gap += step
-                box = np.array([*np.minimum(box, line.boxes[last])[:2], *np.maximum(box, line.boxes[last])[2:]])
-                if step > WIDEST_GAP or box[2] - box[0] > WIDEST * line.height:
-                    break
-            left, top, right, bottom = (int(side) for side in box)
-            area = np.s_[top:bottom, left:right]
-            number = line.labels[area]
-            foreign = (number > 0) & ((number < line.first + first) | (number > line.first + last))
-            form = fitted(np.where(foreign, np.float32(0), found[area]))
-            sizes = *_sizes(line, box), gap, line.cuts[first] + sum(line.cuts[last + 1 : last + 2])
-            candidates.append(Candidate(first, last + 1, [left, top, right, bottom], form, *sizes))
-    return candidates
-
-
-def _sizes(line: Line, box: np.ndarray) -> tuple[float, float, float]:
-    """Width, height, and how far the middle is below the line's; in heights of the line."""
-    left, top, right, bottom = box
-    below = (top + bottom) / 2 - np.polyval(line.centre, (left + right) / 2)
-    return (right - left) / line.height, (bottom - top) / line.height, below / line.height
-
-
-def _best(line: Line, candidates: list[Candidate], judged: Judged) -> list[int]:
-    """The candidates, from left to right, into which the line most probably falls."""
-    chances = np.log(judged.probabilities.max(1) + 1e-6) + digit_terms(candidates, judged) @ DIGIT
-    # Nothing that was cut is dropped, but a flat end: of a line that digits stand on.
-    alone = np.bincount(line.components)[line.components] == 1
-    flat = line.boxes[:, 3] - line.boxes[:, 1] < FLAT * line.height
-    dropped = np.where(alone | flat, drop_terms(line) @ DROP, -np.inf)
-    best, came = np.full(len(line.boxes) + 1, -np.inf), np.full(len(line.boxes) + 1, -1)
-    best[0] = 0
-    ending: list[list[int]] = [[] for _ in best]
-    for which, candidate in enumerate(candidates):
-        ending[candidate.stop].append(which)
-    for stop in range(1, len(best)):
-        best[stop] = best[stop - 1] + dropped[stop - 1]
-        for which in ending[stop]:
-            if (chance := best[candidates[which].first] + chances[which]) > best[stop]:
-                best[stop], came[stop] = chance, which
-    chosen, stop = [], len(best) - 1
-    while stop:
-        if came[stop] >= 0:
-            chosen.append(int(came[stop]))
-        stop = candidates[came[stop]].first if came[stop] >= 0 else stop - 1
-    return chosen[::-1]
-
-
-def digit_terms(candidates: list[Candidate], judged: Judged) -> Float[np.ndarray, "n terms"]:
-    """What speaks against a candidate, beside the probability of its digit."""
-    sizes = np.array([candidate[4:] for candidate in candidates])
-    width, height, below, gap, cut = sizes.T
-    inked = np.stack([candidate.form for candidate in candidates]) > 100
-    strokes = (np.diff(inked.astype(np.int8), axis=2, prepend=0) == 1).sum(2)
-    a_row = strokes.sum(1) / np.maximum((strokes > 0).sum(1), 1)
-    excess = width - 0.75, 0.8 - height, np.abs(below) - 0.15, width / height - 0.8, a_row - 1.5
-    foreign = judged.verdicts == VERDICTS.index("not_a_digit")
-    return np.stack([np.ones(len(cut)), *np.maximum(excess, 0), gap, np.sqrt(cut), cut, foreign], axis=1)
-
-
-def drop_terms(line: Line) -> Float[np.ndarray, "n terms"]:
-    """What speaks for or against a piece's being a comma, a dash or a speck."""
-    width, height, below = np.array([_sizes(line, box) for box in line.boxes]).T
-    return np.stack([np.ones(len(width)), width, height, np.maximum(below - 0.1, 0)], axis=1)

@@ -15,7 +15,8 @@ from digitjax.base import device
 from digitjax.base.config import ModelConfig
 from digitjax.network import model
 from digitjax.network.model import Images, Variables
-from digitjax.reading import artifact
+from digitjax.picture.canonical import Searched
+from digitjax.reading import artifact, strips
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.trust import VERDICTS, Trust, judge
 
@@ -41,6 +42,8 @@ class Prediction(NamedTuple):
     confidence: float
     probabilities: tuple[float, ...]
     verdict: str
+    several: bool = False
+    """Whether the picture holds a number, of which this is one digit: `read` reads them all."""
 
 
 class Predictor:
@@ -92,15 +95,26 @@ class Predictor:
         >>> load().predict(np.zeros((28, 28), np.uint8)).verdict
         'not_a_digit'
         """
-        from digitjax.picture.canonical import canonical
+        from digitjax.picture.canonical import searched
 
         many = isinstance(pictures, list | tuple) or (
             isinstance(pictures, np.ndarray) and pictures.ndim == 3 and pictures.shape[1:] == (28, 28)
         )
         sources = list(pictures) if many else [pictures]
-        forms = [canonical(source) for source in sources]
-        answers = predictions(self.judge(np.stack(forms))) if forms else []
+        answers = self.answers([searched(source) for source in sources])
         return answers if many else answers[0]
+
+    def answers(self, found: Sequence[Searched]) -> list[Prediction]:
+        """The answer to each picture that was searched; of several digits in one, none is more than unsure."""
+        if not found:
+            return []
+        answers = predictions(self.judge(np.stack([one.form for one in found])))
+        return [
+            answer._replace(verdict=VERDICTS[max(1, VERDICTS.index(answer.verdict))], several=True)
+            if strips.holds_several(one.beside)
+            else answer
+            for answer, one in zip(answers, found)
+        ]
 
     def judge(self, images: UInt8[np.ndarray, "n 28 28"]) -> Judged:
         """The answers to images in MNIST's form, bright strokes on dark."""

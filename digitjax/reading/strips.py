@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import jax
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -14,12 +15,15 @@ from jaxtyping import Float32, Int32
 from digitjax.base.errors import DigitjaxError
 from digitjax.network import model
 from digitjax.network.model import BLANK, FRAME, Variables
-from digitjax.picture.strips import HEIGHT, Strip
+from digitjax.picture.ink import Ink
+from digitjax.picture.strips import HEIGHT, Strip, evened
 
 FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
-BATCH = 8
+BATCH, SURE = 8, 0.9
+LogShares = Float32[np.ndarray, "_ 11"]
+"""Of every place along a strip: the log probability of each digit, and of none."""
 
 
 class Spotted(NamedTuple):
@@ -42,19 +46,55 @@ class LineReader:
         self._compute = jax.jit(lambda strips: jax.nn.log_softmax(model.line_logits(constants, strips)))
 
     def read(self, strips: Sequence[Strip]) -> list[Spotted]:
-        """The digits of each strip; a strip that is wider than the widest program is squeezed."""
-        answers: dict[int, Spotted] = {}
-        widths = [next((width for width in WIDTHS if width >= strip.shape[1]), WIDTHS[-1]) for strip in strips]
+        """The digits of each strip; what is not sure at once is looked at in other ways too, if it is not much."""
+        plain = self.log_shares(strips)
+        found = [voted([one], self.temperature) for one in plain]
+        unsure = [which for which, one in enumerate(found) if one.confidence < SURE]
+        if 0 < len(unsure) <= BATCH:
+            for which, more in zip(unsure, self._other_views([strips[which] for which in unsure])):
+                found[which] = voted([plain[which], *more], self.temperature)
+        return found
+
+    def warm(self) -> None:
+        """Compiles what lines of up to some forty digits need."""
+        for width in WIDTHS[:5]:
+            for count in (1, 2):
+                self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count)
+
+    def agreed(self, line: Strip, ink: Strip) -> tuple[Spotted, Spotted]:
+        """What is likeliest by a line's own picture, looked at in several ways, and by its ink: its places in each."""
+        first, second = self.log_shares([line, ink])
+        [others] = self._other_views([line])
+        views = [first, *others, second]
+        return voted(views, self.temperature), voted([second, first, *others], self.temperature)
+
+    def _other_views(self, strips: Sequence[Strip]) -> list[list[LogShares]]:
+        views = [view for strip in strips for view in (_resized(strip, 0.88, 0), _resized(strip, 1.0, 4))]
+        found = self.log_shares(views)
+        return [found[2 * which : 2 * which + 2] for which in range(len(strips))]
+
+    def log_shares(self, strips: Sequence[Strip]) -> list[LogShares]:
+        """What the network says of each place of each strip; one that is wider than the widest program is squeezed."""
+        strips = [_resized(one, WIDTHS[-1] / one.shape[1], 0) if one.shape[1] > WIDTHS[-1] else one for one in strips]
+        answers: dict[int, LogShares] = {}
+        widths = [next(width for width in WIDTHS if width >= strip.shape[1]) for strip in strips]
         for width in sorted(set(widths)):
             same = [which for which, own in enumerate(widths) if own == width]
             for start in range(0, len(same), BATCH):
                 part = same[start : start + BATCH]
                 padded = np.zeros((1 if len(part) == 1 else BATCH, HEIGHT, width), np.uint8)
                 for row, which in enumerate(part):
-                    padded[row, :, : strips[which].shape[1]] = strips[which][:, :width]
+                    padded[row, :, : strips[which].shape[1]] = strips[which]
                 for which, row in zip(part, np.asarray(self._compute(padded))):
-                    answers[which] = spotted(row[: -(-strips[which].shape[1] // FRAME)], self.temperature)
+                    answers[which] = row[: -(-strips[which].shape[1] // FRAME)]
         return [answers[which] for which in range(len(strips))]
+
+
+def _resized(strip: Strip, across: float, margin: int) -> Strip:
+    """A strip made narrower, or with paper around it."""
+    padded = np.pad(strip, margin)
+    size = max(8, int(padded.shape[1] * across * HEIGHT / len(padded))), HEIGHT
+    return np.asarray(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @functools.cache
@@ -65,6 +105,19 @@ def load() -> LineReader:
       DigitjaxError: its file is missing or damaged.
     """
     return LineReader(*read(FILE))
+
+
+def holds_several(beside: Ink | None) -> bool:
+    """Whether what `canonical.searched` found beside a digit makes it a number."""
+    if beside is None:
+        return False
+    margin = round(0.2 * len(beside))
+    padded = np.pad(beside, margin)
+    zoom = HEIGHT / len(padded)
+    size = max(8, min(round(padded.shape[1] * zoom), WIDTHS[-1])), HEIGHT
+    small = cv2.resize(padded, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    [found] = load().read([evened(255 - np.round(255 * np.clip(small, 0, 1)).astype(np.uint8))])
+    return len(found.digits) > 1 and found.confidence > 0.5
 
 
 def write(file: Path, variables: Variables, temperature: float, card: dict[str, object]) -> None:
@@ -103,27 +156,68 @@ def read(file: Path) -> tuple[Variables, float]:
     return jax.tree.unflatten(structure, leaves), temperature
 
 
-def spotted(log_shares: Float32[np.ndarray, "places 11"], temperature: float = 1.0) -> Spotted:
-    """The digits on the likeliest way through the places of a strip."""
+def voted(views: Sequence[LogShares], temperature: float) -> Spotted:
+    """What is likeliest by all views of a line together, with its places in the first.
+
+    Each view proposes what its own likeliest way says; of these the one counts that all give the highest probability.
+    """
+    proposed = {tuple(_said(view)): None for view in views}
+    chances = {
+        digits: float(np.mean([np.exp(log_probability(view, np.array(digits, np.int32))) for view in views]))
+        for digits in proposed
+    }
+    best = max(chances, key=chances.__getitem__)
+    digits = np.array(best, np.int32)
+    sure, places = aligned(views[0], digits)
+    return Spotted(digits, sure, places, chances[best] ** (1 / temperature))
+
+
+def _said(log_shares: LogShares) -> list[int]:
+    """The digits of the likeliest way: what follows itself is one, blanks are none."""
     best = log_shares.argmax(1)
-    starts = np.flatnonzero(np.diff(best, prepend=-1))
-    runs = [
-        (start, stop, int(best[start])) for start, stop in zip(starts, [*starts[1:], len(best)]) if best[start] != BLANK
-    ]
-    digits = np.array([digit for *_, digit in runs], np.int32)
-    peaks = [start + int(log_shares[start:stop, digit].argmax()) for start, stop, digit in runs]
-    places = [(FRAME * start, FRAME * (peak + 0.5), FRAME * stop) for (start, stop, _), peak in zip(runs, peaks)]
-    sure = np.array([np.exp(log_shares[peak, digit]) for peak, digit in zip(peaks, digits)], np.float32)
-    chance = np.exp(log_probability(log_shares, digits) / temperature)
-    return Spotted(digits, sure, np.array(places, np.float32).reshape(-1, 3), float(chance))
+    return [int(digit) for digit in best[np.flatnonzero(np.diff(best, prepend=BLANK))] if digit != BLANK]
 
 
-def log_probability(log_shares: Float32[np.ndarray, "places 11"], digits: Int32[np.ndarray, " n"]) -> float:
-    """Of these digits and no others, over all ways that say them (Graves et al. 2006, forward variables)."""
+def aligned(
+    log_shares: LogShares, digits: Int32[np.ndarray, " n"]
+) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 3"]]:
+    """How sure each of these digits is, and its columns (see `Spotted`), on the likeliest way that says them."""
+    states, jumps = _states(digits)
+    best, came = np.full(len(states), -np.inf), np.zeros((len(log_shares), len(states)), np.int8)
+    best[:2] = log_shares[0, states[:2]]
+    for frame in range(1, len(log_shares)):
+        ways = np.stack(
+            [best, np.append(-np.inf, best[:-1]), np.where(jumps, np.append([-np.inf] * 2, best)[: len(best)], -np.inf)]
+        )
+        came[frame] = ways.argmax(0)
+        best = ways.max(0) + log_shares[frame, states]
+    state = len(states) - 1 - int(len(states) > 1 and best[-2] > best[-1])
+    path = np.empty(len(log_shares), int)
+    for frame in range(len(log_shares) - 1, -1, -1):
+        path[frame] = state
+        state -= came[frame, state]
+    sure, places = np.zeros(len(digits), np.float32), np.zeros((len(digits), 3), np.float32)
+    for which, digit in enumerate(digits):
+        frames = np.flatnonzero(path == 2 * which + 1)
+        if len(frames):  # else the strip has too few places, and nothing said this
+            peak = frames[log_shares[frames, digit].argmax()]
+            sure[which] = np.exp(log_shares[peak, digit])
+            places[which] = FRAME * frames[0], FRAME * (peak + 0.5), FRAME * (frames[-1] + 1)
+    return sure, places
+
+
+def _states(digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The digits with blanks around each, and which of these may follow the one before the last."""
     states = np.full(2 * len(digits) + 1, BLANK)
     states[1::2] = digits
     jumps = np.zeros(len(states), bool)
     jumps[3::2] = digits[1:] != digits[:-1]
+    return states, jumps
+
+
+def log_probability(log_shares: LogShares, digits: Int32[np.ndarray, " n"]) -> float:
+    """Of these digits and no others, over all ways that say them (Graves et al. 2006, forward variables)."""
+    states, jumps = _states(digits)
     chance = np.full(len(states), -np.inf)
     chance[:2] = log_shares[0, states[:2]]
     for row in log_shares[1:].astype(np.float64):

@@ -1,6 +1,7 @@
 """The figures of a review as words: a report in HTML that needs nothing beside itself, and a model card in Markdown."""
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -53,6 +54,11 @@ def comparison(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _text(words: str) -> str:
+    """Words of a user's own, such as the names of folders, as words: none of them is a picture, a link or a heading."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", " ".join(words.split()))
+
+
 def _title(figures: Mapping[str, Any]) -> str:
     return f"digitjax, recipe {figures['recipe']}, model {figures['checksum']}"
 
@@ -61,7 +67,7 @@ def _card(figures: Mapping[str, Any]) -> Iterable[str]:
     test, data, origin = figures["test"], figures["data"], figures["provenance"]
     calibration, corrected = figures["calibration"], figures["corrected"]
     yield (
-        f"**Accuracy {test['accuracy']:.4f}** (95 % interval {_interval(test)}, Wilson) on {test['data']}, "
+        f"**Accuracy {test['accuracy']:.4f}** (95 % interval {_interval(test)}, Wilson) on {_text(test['data'])}, "
         f"{test['examples']:,} digits, of which {_wrong(test)} were misread."
     )
     if corrected:
@@ -82,14 +88,14 @@ def _card(figures: Mapping[str, Any]) -> Iterable[str]:
     yield "## Data and training"
     parts = ", ".join(f"{size:,} for {name}" for name, size in data["parts"].items())
     kind = "its authors' own" if data["official_test"] else "held back from the same source, no official test set"
-    yield f"{data['name']}: {parts}; the test part is {kind}. {data['note']}".strip()
+    yield f"{_text(data['name'])}: {parts}; the test part is {kind}. {_text(data['note'])}".strip()
     yield (
         f"Recipe `{figures['recipe']}`, seed {origin['seed']}; {test['training_seconds']:,.0f} s of training; of "
         f"{test['epochs']} epochs number {test['best_epoch']} was kept, by its validation loss. Every choice was made "
         "on the validation part."
     )
     yield "## How well it reads"
-    rows = [(f"accuracy on {test['data']}", f"{test['accuracy']:.4f}", _interval(test))]
+    rows = [(f"accuracy on {_text(test['data'])}", f"{test['accuracy']:.4f}", _interval(test))]
     if corrected:
         rows.append(("accuracy on corrected labels", f"{corrected['accuracy']:.4f}", _interval(corrected)))
     rows.append(("calibration error (ECE) after temperature", f"{calibration['after']['ece']:.4f}", ""))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, UInt8
 
 from digitjax.base.errors import DigitjaxError
-from digitjax.data import corruptions, datasets, tfds
+from digitjax.data import datasets, tfds
 from digitjax.data.datasets import Dataset, Splits
 from digitjax.network import explain, model
 from digitjax.picture.pixels import read_picture
@@ -19,7 +19,7 @@ from digitjax.reading.artifact import Artifact
 from digitjax.reading.files import Answer
 from digitjax.reading.predict import Predictor
 from digitjax.reading.trust import SHARES, Trust, distance, energy
-from digitjax.report import plots, results
+from digitjax.report import corruptions, plots, results
 from digitjax.training import checkpoint, metrics
 from digitjax.training.metrics import Totals
 

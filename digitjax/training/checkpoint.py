@@ -1,6 +1,7 @@
 """A run's folder on disk: config, history, last state and best weights. The only file that knows Orbax."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 import signal
@@ -117,10 +118,12 @@ def data_checksum(run: Path) -> str:
 
 def save_last(run: Path, state: Any, history: History) -> None:
     """Keeps the state after the last epoch of `history`, and drops the one before only once that is done."""
+    if not (run / _CONFIG).exists():
+        raise DigitjaxError(f"{run} is gone or was emptied while it was trained in: train again, and leave it alone")
     with _manager(run, "last") as manager:
         parts = ocp.args.Composite(
             state=ocp.args.StandardSave(_plain(state)),
-            history=ocp.args.JsonSave({"epochs": [dict(row) for row in history]}),
+            history=ocp.args.JsonSave({"epochs": [dict(row) for row in history], "checksums": _checksums(state)}),
         )
         _writing(run, lambda: manager.save(len(history), args=parts, force=True))
     write_text(run / _HISTORY, "".join(json.dumps(dict(row)) + "\n" for row in history))
@@ -131,7 +134,11 @@ def save_best(run: Path, variables: Variables, epoch: int) -> None:
     with _manager(run, "best") as manager:
         # An epoch may be trained again after a kill between its two saves: its weights are the same.
         if epoch not in manager.all_steps():
-            _writing(run, lambda: manager.save(epoch, args=ocp.args.StandardSave(_plain(variables)), force=True))
+            parts = ocp.args.Composite(
+                weights=ocp.args.StandardSave(_plain(variables)),
+                known=ocp.args.JsonSave({"checksums": _checksums(variables)}),
+            )
+            _writing(run, lambda: manager.save(epoch, args=parts, force=True))
 
 
 def restore_last(run: Path, like: Any) -> Last | None:
@@ -146,7 +153,14 @@ def restore_last(run: Path, like: Any) -> Last | None:
             return None
         parts = ocp.args.Composite(state=ocp.args.StandardRestore(_blank(like)), history=ocp.args.JsonRestore())
         found = _reading(run, lambda: manager.restore(epoch, args=parts))
-        return Last(_reading(run, lambda: _fitting(found.state, like)), found.history["epochs"])
+        state = _reading(run, lambda: _fitting(found.state, like))
+        if damaged := _damaged(state, found.history.get("checksums", {})):
+            other = "start over with --fresh"
+            with contextlib.suppress(DigitjaxError):
+                restore_best(run)
+                other = f"its best weights are whole: learn on from them with --from {run} --run-dir ANOTHER"
+            raise DigitjaxError(f"the last checkpoint in {run} is damaged ({damaged} is not what was saved): {other}")
+        return Last(state, found.history["epochs"])
 
 
 def restore_best(run: Path) -> Variables:
@@ -161,8 +175,13 @@ def restore_best(run: Path) -> Variables:
         epoch = manager.latest_step()
         if epoch is None:
             raise DigitjaxError(f"no checkpoint in {run}: finish an epoch with 'digitjax train --run-dir {run}'")
-        args = ocp.args.StandardRestore(_blank(like))
-        return jax.device_put(_reading(run, lambda: _fitting(manager.restore(epoch, args=args), like)))
+        parts = ocp.args.Composite(weights=ocp.args.StandardRestore(_blank(like)), known=ocp.args.JsonRestore())
+        found = _reading(run, lambda: manager.restore(epoch, args=parts))
+        weights = _reading(run, lambda: _fitting(found.weights, like))
+        if damaged := _damaged(weights, found.known.get("checksums", {})):
+            cause = f"{damaged} is not what was saved"
+            raise DigitjaxError(f"the best checkpoint in {run} is damaged ({cause}): start over with --fresh")
+        return jax.device_put(weights)
 
 
 @contextlib.contextmanager
@@ -198,6 +217,22 @@ def _fitting(found: Any, like: Any) -> Any:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise ValueError(f"it is of another model: {name} has the shape {np.shape(leaf)}, not {wanted.shape}")
     return found
+
+
+def _checksums(tree: Any) -> dict[str, str]:
+    """Of every leaf, its type included: Orbax keeps none, and casts what it reads to the type that is asked for."""
+
+    def checksum(leaf: Any) -> str:
+        array = np.ascontiguousarray(leaf)
+        return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()[:32]
+
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): checksum(leaf) for path, leaf in leaves}
+
+
+def _damaged(tree: Any, known: Mapping[str, str]) -> str:
+    """The first leaf that is not what was saved; '' where all are."""
+    return next((name for name, found in _checksums(tree).items() if known.get(name) != found), "")
 
 
 @contextlib.contextmanager

@@ -121,7 +121,8 @@ def test_the_settings_of_entry_points_change_no_gradient(tmp_path, splits):
 def test_a_flag_reaches_only_the_versions_that_it_was_measured_on(monkeypatch, tmp_path):
     """XLA aborts the process at a flag that it does not know."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    for version, flags in {"0.10.2": True, "0.11.0": False, "0.12.0": True, "9.9.9": False}.items():
+    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
+    for version, flags in {"0.10.2": True, "0.11.2": True, "0.12.0": True, "0.13.0": False, "9.9.9": False}.items():
         monkeypatch.delenv("XLA_FLAGS", raising=False)
         monkeypatch.setattr(metadata, "version", lambda _, version=version: version)
         device.prepare()
@@ -131,3 +132,19 @@ def test_a_flag_reaches_only_the_versions_that_it_was_measured_on(monkeypatch, t
     for _ in range(2):
         device.prepare()
         assert os.environ["XLA_FLAGS"].split() == ["--xla_cpu_experimental_ynn_fusion_type=", "--mine"]
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+
+
+SUM = "import jax.numpy as jnp; jnp.ones(3).sum()"
+
+
+@pytest.mark.parametrize(("code", "warns"), [("", False), (f"{SUM}; ", True), ("import jax; ", False)])
+def test_who_imports_the_library_alone_has_no_ynnpack_or_is_warned(code, warns):
+    done = python(f"{code}import os; from digitjax.network import model; print(os.environ.get('XLA_FLAGS', ''))")
+    assert done.returncode == 0, done.stderr
+    assert ("YNNPACK" in done.stderr) == warns
+    assert ("ynn_fusion_type=" in done.stdout) != warns

@@ -193,7 +193,9 @@ GOOD = {"images": np.zeros((20, 28, 28), np.uint8), "labels": np.arange(20) % 10
         ({"labels": None}, "no images and labels"),
         ({"images": None}, "no images and labels"),
         ({"images": np.zeros((20, 32, 32), np.uint8)}, "32"),
-        ({"images": np.zeros((20, 28, 28), np.float32)}, "float32"),
+        ({"images": np.full((20, 28, 28), 0.5, np.float32) * 3}, "float32 from 1.5"),
+        ({"images": np.full((20, 28, 28), -1, np.int64)}, "from -1"),
+        ({"images": np.full((20, 28, 28), np.nan)}, "float64"),
         ({"images": np.zeros((20, 28, 28, 3), np.uint8)}, "28, 28, 3"),
         ({"images": np.zeros((0, 28, 28), np.uint8), "labels": np.zeros(0, int)}, "empty"),
         ({"labels": np.arange(20)}, "0 to 19"),
@@ -251,8 +253,39 @@ def test_the_same_digits_are_the_same_data_in_every_form(few, tmp_path):
     np.savez(tmp_path / "d.npz", images=images[:, None], labels=labels)
     pictures = pa.array([{"bytes": cv2.imencode(".png", image)[1].tobytes(), "path": None} for image in images])
     pq.write_table(pa.table({"image": pictures, "label": labels}), tmp_path / "e.parquet")
+    np.savez(tmp_path / "f.npz", images=images / 255.0, labels=np.eye(10)[labels])
+    np.savez(tmp_path / "g.npz", images=images.astype(np.int64), labels=labels.astype(float))
+    np.savez(tmp_path / "h.npz", images=255 - images, labels=labels)
+    (tmp_path / "i").mkdir()
+    np.save(tmp_path / "i/images.npy", images)
+    np.save(tmp_path / "i/labels.npy", labels)
+    rows = np.column_stack([labels, images.reshape(-1, 784)])
+    head = ",".join(["label", *(f"pixel{place}" for place in range(784))])
+    np.savetxt(tmp_path / "j.csv", rows, "%d", ",", header=head, comments="")
+    np.savetxt(tmp_path / "k.csv.gz", rows, "%d", ",")
+    np.savetxt(tmp_path / "l.csv", np.roll(rows, -1, axis=1), "%d", ",")
+    arff = [f"@ATTRIBUTE pixel{place} real" for place in range(784)] + [
+        "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}",
+        "@DATA",
+    ]
+    quoted = [",".join(map(str, row[1:])) + f",'{row[0]}'" for row in rows]
+    (tmp_path / "m.arff").write_text("\n".join(["% MNIST", "@RELATION mnist", *arff, *quoted]) + "\n")
     expected = datasets.load(str(tmp_path / "a.npz"))
-    for name in ("b.npz", "c.npz", "d.npz", "e.parquet"):
+    others = (
+        "b.npz",
+        "c.npz",
+        "d.npz",
+        "e.parquet",
+        "f.npz",
+        "g.npz",
+        "h.npz",
+        "i",
+        "j.csv",
+        "k.csv.gz",
+        "l.csv",
+        "m.arff",
+    )
+    for name in others:
         found = datasets.load(str(tmp_path / name))
         assert found.checksum == expected.checksum, name
         np.testing.assert_array_equal(found.train.images, expected.train.images)
@@ -271,6 +304,69 @@ def test_idx_files_are_known_by_any_of_their_usual_names(few, tmp_path, form):
     assert len(found.train.labels) + len(found.validation.labels) == len(few.train.labels)
 
 
+@pytest.mark.parametrize("names", ["{}", "{:02d}", "digit_{}", "words", "sample"])
+@pytest.mark.parametrize("above", [("training", "testing"), ("train", "test"), ()])
+def test_class_folders_are_known_by_any_of_their_usual_names(few, tmp_path, names, above):
+    digits = Dataset(few.train.images[:40], few.train.labels[:40])
+    for part in above or ("",):
+        _class_folders(tmp_path / part, digits)
+        for folder in [*(tmp_path / part).iterdir()]:
+            digit = int(folder.name)
+            named = {"words": formats._WORDS[digit], "sample": f"Sample{digit + 1:03d}"}.get(names) or names.format(
+                digit
+            )
+            folder.rename(folder.with_name(f"_{named}"))
+        for folder in [*(tmp_path / part).iterdir()]:
+            folder.rename(folder.with_name(folder.name[1:]))
+    found = datasets.load(str(tmp_path))
+    assert found.official == bool(above)
+    assert sorted(found.everything().labels) == sorted(np.concatenate([digits.labels] * max(1, len(above))))
+
+
+@given(st.integers(0, 1000))
+def test_a_sorted_set_with_a_test_part_has_every_class_in_each_part_and_a_permuted_one_too(few, seed):
+    order = np.argsort(few.train.labels, kind="stable")
+    if seed:
+        order = np.random.default_rng(seed).permutation(order)
+    file = tfds.data_dir() / "sorted.npz"
+    file.parent.mkdir(exist_ok=True)
+    images, labels = few.train.images[order], few.train.labels[order]
+    np.savez(file, x_train=images, y_train=labels, x_test=few.test.images, y_test=few.test.labels)
+    found = datasets.load(str(file))
+    assert set(found.train.labels) == set(found.validation.labels) == set(labels)
+    np.testing.assert_array_equal(found.test.images, few.test.images)
+
+
+@pytest.mark.parametrize("each", range(1, 9))
+def test_a_few_pictures_a_class_can_be_trained_on_and_scored_whole(few, tmp_path, each):
+    places = np.concatenate([np.flatnonzero(few.train.labels == digit)[:each] for digit in range(10)])
+    np.savez(tmp_path / "few.npz", images=few.train.images[places], labels=few.train.labels[places])
+    found = datasets.load(str(tmp_path / "few.npz"))
+    assert min(len(part.labels) for part in (found.train, found.validation, found.test)) >= 1
+    assert len(found.everything().labels) == 10 * each
+    digits, note, name = datasets.scored(str(tmp_path / "few.npz"), found.checksum)
+    assert (len(digits.labels), note) == (10 * each, "")
+    assert "holds what this model was trained on" in name
+    assert "trained on" not in datasets.scored(str(tmp_path / "few.npz"), "another")[2]
+
+
+CHANGES = {
+    "dark on bright": lambda images: 255 - images,
+    "from 0 to 1,": lambda images: (images > 127) * np.uint8(1),
+    "from 0 to 16": lambda images: images // 16,
+}
+
+
+@pytest.mark.parametrize(("told", "change"), CHANGES.items())
+def test_a_set_in_another_ground_or_range_is_put_right_and_that_is_said(few, tmp_path, told, change):
+    np.savez(tmp_path / "a.npz", images=change(few.train.images[:90]), labels=few.train.labels[:90])
+    found = datasets.load(str(tmp_path / "a.npz"))
+    assert told in found.note
+    images = found.everything().images
+    assert images.max() >= 238
+    assert np.median(images) == 0
+
+
 def test_pictures_in_deeper_folders_belong_to_their_class(few, tmp_path):
     _class_folders(tmp_path, Dataset(few.train.images[:60], few.train.labels[:60]))
     deeper = tmp_path / "7" / "second_day"
@@ -282,10 +378,10 @@ def test_pictures_in_deeper_folders_belong_to_their_class(few, tmp_path):
 def test_a_folder_that_is_no_data_is_refused(tmp_path):
     with pytest.raises(DigitjaxError, match="no sub-folders"):
         datasets.load(str(tmp_path))
-    (tmp_path / "seven").mkdir()
-    with pytest.raises(DigitjaxError, match="seven"):
+    (tmp_path / "sevenths").mkdir()
+    with pytest.raises(DigitjaxError, match="sevenths"):
         datasets.load(str(tmp_path))
-    (tmp_path / "seven").rename(tmp_path / "7")
+    (tmp_path / "sevenths").rename(tmp_path / "7")
     with pytest.raises(DigitjaxError, match="empty"):
         datasets.load(str(tmp_path))
     (tmp_path / "7" / "broken.png").write_bytes(b"no picture")

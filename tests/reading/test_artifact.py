@@ -1,5 +1,6 @@
 """What is written comes back, equal content gives equal bytes, and a foreign file is refused in a sentence."""
 
+import tracemalloc
 import zipfile
 
 import jax
@@ -96,3 +97,25 @@ def test_what_is_not_there_is_said(tmp_path):
         digitjax.load(str(tmp_path / "nothing"))
     with pytest.raises(DigitjaxError, match="no finished run"):
         digitjax.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused_by_their_name(tmp_path, value):
+    found = artifact.read()
+    broken = jax.tree.map(np.array, found.variables)
+    broken["params"]["output"]["bias"][3] = value
+    artifact.write(tmp_path / "model.npz", found._replace(variables=broken))
+    with pytest.raises(DigitjaxError, match=r"output/bias has numbers that are none"):
+        artifact.read(tmp_path / "model.npz")
+
+
+def test_a_small_file_of_large_arrays_takes_no_memory(tmp_path):
+    file = tmp_path / "model.npz"
+    with np.load(artifact.PRETRAINED) as stored:
+        np.savez_compressed(file, **dict(stored), extra=np.zeros((64, 1 << 20), np.uint8))
+    tracemalloc.start()
+    with pytest.raises(DigitjaxError, match="packed into"):
+        artifact.read(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20

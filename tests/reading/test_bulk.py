@@ -374,3 +374,25 @@ def test_a_ray_cluster_that_does_not_answer_is_named(stored, weights, tmp_path):
     done = subprocess.run(command(stored["plain.npz"], *words), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr.splitlines()[-1], done.stderr
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}\n"])
+def test_a_part_that_the_disk_lost_is_written_again(stored, weights, tmp_path, small_parts, damage):
+    """After a loss of power a file may be there, and empty."""
+    inputs, predictor = where.inputs([str(stored["packed.npz"])]), load(str(weights))
+    work = partial(bulk.write, tmp_path / "out", inputs, "a", "jsonl", partial(bulk.here, predictor, inputs, "jsonl"))
+    list(work())
+    part = sorted((tmp_path / "out").glob("part-*"))[1]
+    before = part.read_bytes()
+    part.write_bytes(damage)
+    assert [one.start for one in work()] == [16]
+    assert part.read_bytes() == before
+    assert len(lines(tmp_path / "out")) == 50
+
+
+@pytest.mark.parametrize("content", ["", '{"model": "a", ', "[]"])
+def test_half_a_manifest_says_what_to_do(stored, tmp_path, content):
+    inputs = where.inputs([str(stored["packed.npz"])])
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DigitjaxError, match=r"manifest\.json is damaged: .*--out"):
+        list(bulk.write(tmp_path, inputs, "a", "jsonl", lambda _: []))

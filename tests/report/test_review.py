@@ -1,6 +1,8 @@
 """The review of a run agrees with its answers; the page stands alone and says what the figures say."""
 
+import copy
 import dataclasses
+import html
 import json
 import re
 import shutil
@@ -129,6 +131,19 @@ def test_the_page_says_what_the_figures_say(reviewed):
 def test_a_name_cannot_put_tags_into_the_page(reviewed):
     hostile = reviewed._replace(figures=reviewed.figures | {"recipe": "<img src=http://a.example/b.png>"})
     assert all(source.startswith("data:") for source in Page(page.html(hostile)).fetched)
+
+
+@pytest.mark.parametrize(
+    "name", ["![x](http://evil.example/a.png)", "[a](javascript:b)", "# head", "a | b", "`c` **d** _e_"]
+)
+def test_a_name_is_a_name_and_no_picture_link_or_heading(reviewed, name):
+    figures = copy.deepcopy(reviewed.figures)
+    figures["data"]["name"] = figures["data"]["note"] = figures["test"]["data"] = name
+    shown = page.html(reviewed._replace(figures=figures))
+    assert 'evil.example/a.png"' not in shown
+    assert "<a " not in shown
+    assert shown.count("<h1>") == 1
+    assert html.escape(name, quote=False) in shown
 
 
 def test_the_model_card_is_the_first_part_of_the_page(reviewed):

@@ -27,6 +27,7 @@ def test_a_client_that_is_too_slow_gets_one_answer(begun, statuses):
 
     settings = Settings(access_log=False, metrics=False)
     service: Any = SimpleNamespace(settings=settings, draining=False, batcher=SimpleNamespace(full=False))
-    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}, "client": None}
+    scope = {"type": "http", "http_version": "1.0", "method": "GET", "path": "/"}
+    scope |= {"headers": [], "state": {}, "client": None}
     asyncio.run(Edge(app, service)(cast(Any, scope), cast(Any, None), cast(Any, send)))
     assert [message["status"] for message in sent if "status" in message] == statuses

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from digitjax.base import device, disk
 from digitjax.base.config import Config, ModelConfig, TrainingConfig
 from digitjax.base.errors import DigitjaxError, UsageError
 from digitjax.data.datasets import epoch_batches
+from digitjax.reading import artifact
 from digitjax.training import checkpoint, fit, train
 from digitjax.training.checkpoint import open_run
 from digitjax.training.fit import Stopping
@@ -186,6 +188,47 @@ def test_an_unreadable_checkpoint_is_said_plainly(few, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["last", "best"])
+def test_a_number_that_was_changed_on_disk_is_found_whichever_it_is(few, tmp_path, kind, monkeypatch):
+    """As a flipped bit would: Orbax's files carry no checksum, and what it reads is read back changed."""
+    config = dataclasses.replace(CONFIG, epochs=1)
+    with open_run(tmp_path, CONFIG):
+        fit.fit(config, few, tmp_path)
+    like = train.create_state(CONFIG, 32)
+    assert checkpoint.restore_last(tmp_path, like)
+    restored = checkpoint._fitting
+    leaves = jax.tree.leaves(like if kind == "last" else train.evaluated_variables(like))
+    for place in range(len(leaves)):
+
+        def flipped(found: Any, wanted: Any, place: int = place) -> Any:
+            parts, structure = jax.tree.flatten(restored(found, wanted))
+            if len(parts) == len(leaves):
+                old = np.asarray(parts[place])
+                content = bytearray(old.tobytes())
+                content[-1] ^= 1
+                parts[place] = np.frombuffer(bytes(content), old.dtype).reshape(old.shape)
+            return jax.tree.unflatten(structure, parts)
+
+        monkeypatch.setattr(checkpoint, "_fitting", flipped)
+        with pytest.raises(DigitjaxError, match=f"the {kind} checkpoint .* is damaged .*--f"):
+            checkpoint.restore_last(tmp_path, like) if kind == "last" else checkpoint.restore_best(tmp_path)
+
+
+def test_the_best_weights_of_a_run_whose_last_state_is_damaged_are_offered_and_taken(few, tmp_path, monkeypatch):
+    with open_run(tmp_path, CONFIG):
+        fit.fit(dataclasses.replace(CONFIG, epochs=1), few, tmp_path)
+    best = checkpoint.restore_best(tmp_path)
+    config, variables = artifact.weights(str(tmp_path))
+    assert config == CONFIG.model
+    same(variables, best)
+    whole = checkpoint._damaged
+    monkeypatch.setattr(
+        checkpoint, "_damaged", lambda tree, known: "step" if hasattr(tree, "step") else whole(tree, known)
+    )
+    with pytest.raises(DigitjaxError, match=f"best weights are whole: .*--from {tmp_path}"):
+        checkpoint.restore_last(tmp_path, train.create_state(CONFIG, 32))
+
+
+@pytest.mark.parametrize("kind", ["last", "best"])
 def test_a_checkpoint_of_another_model_is_refused_and_left_as_it_is(few, tmp_path, kind):
     for name, widths in {"mine": (4, 6), "other": (5, 6)}.items():
         config = dataclasses.replace(CONFIG, epochs=1, model=dataclasses.replace(CONFIG.model, widths=widths))
@@ -204,6 +247,14 @@ def test_a_missing_checkpoint_says_how_to_make_one(tmp_path):
         checkpoint.restore_best(tmp_path)
     with open_run(tmp_path, CONFIG), pytest.raises(DigitjaxError, match="finish an epoch"):
         checkpoint.restore_best(tmp_path)
+
+
+def test_a_folder_that_is_emptied_in_training_is_told(few, tmp_path):
+    def empty(_: Any) -> None:
+        shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(DigitjaxError, match="is gone or was emptied"), open_run(tmp_path / "run", CONFIG):
+        fit.fit(CONFIG, few, tmp_path / "run", empty)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

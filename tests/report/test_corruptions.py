@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax.data import corruptions
-from digitjax.data.corruptions import CORRUPTIONS, DEGREES, OUT_OF_DISTRIBUTION
+from digitjax.report import corruptions
+from digitjax.report.corruptions import CORRUPTIONS, DEGREES, OUT_OF_DISTRIBUTION
 
 NEUTRAL = {"shift": 0, "scale": 1.0, "rotation": 0, "stroke": 0, "noise": 0}
 
