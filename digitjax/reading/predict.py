@@ -15,8 +15,7 @@ from digitjax.base import device
 from digitjax.base.config import ModelConfig
 from digitjax.network import model
 from digitjax.network.model import Images, Variables
-from digitjax.picture.canonical import Searched
-from digitjax.reading import artifact, strips
+from digitjax.reading import artifact
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.trust import VERDICTS, Trust, judge
 
@@ -104,10 +103,12 @@ class Predictor:
         answers = self.answers([searched(source) for source in sources])
         return answers if many else answers[0]
 
-    def answers(self, found: Sequence[Searched]) -> list[Prediction]:
-        """The answer to each picture that was searched; of several digits in one, none is more than unsure."""
+    def answers(self, found: Sequence[Any]) -> list[Prediction]:
+        """The answer to each `canonical.Searched` picture; of several digits in one, none is more than unsure."""
         if not found:
             return []
+        from digitjax.reading import strips  # OpenCV comes with it, which a machine that only trains may lack
+
         answers = predictions(self.judge(np.stack([one.form for one in found])))
         return [
             answer._replace(verdict=VERDICTS[max(1, VERDICTS.index(answer.verdict))], several=True)
