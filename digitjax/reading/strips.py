@@ -49,8 +49,11 @@ class LineReader:
         """The digits of each strip; what is not sure at once is looked at in other ways too, if it is not much."""
         plain = self.log_shares(strips)
         found = [voted([one], self.temperature) for one in plain]
-        unsure = [which for which, one in enumerate(found) if one.confidence < SURE]
-        if 0 < len(unsure) <= BATCH:
+        # A long strip that is not sure is a texture more often than a number.
+        unsure = [
+            which for which, one in enumerate(found) if one.confidence < SURE and strips[which].shape[1] <= WIDTHS[3]
+        ]
+        if 0 < len(unsure) <= BATCH // 2:
             for which, more in zip(unsure, self._other_views([strips[which] for which in unsure])):
                 found[which] = voted([plain[which], *more], self.temperature)
         return found
