@@ -106,10 +106,8 @@ def run_evaluate(args: options.Evaluate) -> int:
 
         from digitjax.picture.canonical import canonical
 
-        digits, name = (
-            digits._replace(images=np.stack([canonical(image) for image in digits.images])),
-            f"{name}, canonical",
-        )
+        digits = digits._replace(images=np.stack([canonical(image) for image in digits.images]))
+        name += ", canonical"
     figures = results.evaluation(found, digits, name)
     return _answer(args, figures, results.as_text(figures))
 

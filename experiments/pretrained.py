@@ -49,7 +49,6 @@ Beside MNIST's training digits and pen paths of our own, both learnt from digits
 handwriting fonts (npm's @fontsource: {licences}), which `experiments/fonts/package.json` lists; no font ships.
 """
 PART = 2_500  # lines that a process makes at a time
-FACTS = RUNS.parent / "lines.json"
 
 
 def main() -> None:
@@ -112,7 +111,6 @@ def learn_lines(config: lines.LineConfig, state: Path) -> None:
         "trained in": f"{seconds:.0f} s",
     }
     strips.write(strips.FILE, variables, temperature, facts)
-    FACTS.write_text(json.dumps(facts))
 
 
 def calibrated(variables: dict, validation: numbers.Numbers) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from time import perf_counter, time
 from typing import Any
 
@@ -127,8 +128,7 @@ class Edge:
             if scope["http_version"] == "1.0" and not given:
                 return
             raise Refusal(400, f"the request has {len(given)} Host headers: send one")
-        name = given[0].decode("latin-1").rpartition("]")[0].lstrip("[") or given[0].decode("latin-1").partition(":")[0]
-        name = name.lower().rstrip(".")
+        name = _host(given[0])
         known = name in self.hosts or "*" in self.hosts or "." not in name or name.endswith(".localhost")
         if not known and not _is_address(name):
             raise Refusal(421, f"this server is not called {name[:100]!r}: name it in DIGITJAX_HOSTS")
@@ -157,9 +157,10 @@ class Edge:
             if message["type"] == "http.disconnect":
                 raise asyncio.CancelledError
             parts.append(message["body"])
+            self.held.check(len(message["body"]))
+            self.held.take(len(message["body"]))
             size += len(message["body"])
             state["held"] = size
-            self.held.take(len(message["body"]))
             if size > self.settings.max_body:
                 raise self._too_large()
             more = message["more_body"]
@@ -177,31 +178,30 @@ class Edge:
 class Held:
     """Bytes of bodies that this worker holds, all requests together; what was much goes back to the system."""
 
-    MUCH = 16 << 20
+    MUCH, GRAIN = 16 << 20, 1 << 16
 
     def __init__(self, most: int):
         self.most, self.now, self.peak = most, 0, 0
 
     def check(self, more: int) -> None:
         """Raises:
-        Refusal: 503, there is no room for that many more.
+        Refusal: 503, there is no room for that many more; a request alone has room.
         """
         if self.now and self.now + more > self.most:
             raise Refusal(503, "this server holds as much as it takes: send this again soon", {"retry-after": "1"})
 
+    def _count(self, more: int) -> None:
+        before, self.now = self.now // self.GRAIN, self.now + more
+        if before != self.now // self.GRAIN:  # to tell of each small request would cost more than the request
+            metrics.HELD.set(self.now // self.GRAIN * self.GRAIN)
+
     def take(self, more: int) -> None:
-        """As `check`, and keeps count of them."""
-        self.now += more
+        """Counts them as held."""
+        self._count(more)
         self.peak = max(self.peak, self.now)
-        metrics.HELD.set(self.now)
-        if self.now > self.most and self.now > more:
-            raise Refusal(503, "this server holds as much as it takes: send this again soon", {"retry-after": "1"})
 
     def give_back(self, size: int) -> None:
-        if not size:
-            return
-        self.now -= size
-        metrics.HELD.set(self.now)
+        self._count(-size)
         if self.peak > self.MUCH and self.now < self.peak // 4:
             self.peak = self.now
             asyncio.get_running_loop().call_later(0.1, release_memory)
@@ -236,6 +236,14 @@ def named(words: str) -> list[str]:
     return [word.strip().lower() for word in words.split(",") if word.strip()]
 
 
+@lru_cache(1000)
+def _host(header: bytes) -> str:
+    """The name in a Host header, without its port."""
+    text = header.decode("latin-1")
+    return (text.rpartition("]")[0].lstrip("[") or text.partition(":")[0]).lower().rstrip(".")
+
+
+@lru_cache(1000)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

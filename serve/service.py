@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import gc
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -31,6 +32,7 @@ from serve.problems import Refusal
 from serve.settings import Settings
 
 T = TypeVar("T")
+GUESS = 0.02  # seconds of slow work that was never measured
 LARGEST_BATCH = 16  # on a CPU, where a larger one gains nothing and makes the others wait
 LARGEST_BATCH_OF_AN_ACCELERATOR = 256
 
@@ -135,8 +137,8 @@ class Pool:
         self._executor = ThreadPoolExecutor(threads, name, begin)
         self._cost: dict[Callable[..., Any], float] = {}
         """Seconds that each kind of work takes, as measured."""
-        self._ahead = 0.0
-        """Seconds of work that waits or runs."""
+        self._begun: Counter[Callable[..., Any]] = Counter()
+        """Pieces of each kind that wait or run."""
         self._gauge = metrics.SLOW.labels(name)
 
     async def run(self, deadline: float, work: Callable[..., T], *args: Any) -> T:
@@ -144,11 +146,11 @@ class Pool:
         Refusal: 503, there is too much before it; 504, it took longer than it should have.
         """
         loop = asyncio.get_running_loop()
-        cost = self._cost.get(work, 0.0)
-        room = self.share * (deadline - loop.time())
-        if self._ahead and (wait := self._ahead / self.threads + cost) > room:
+        ahead = sum(count * self._cost.get(kind, GUESS) for kind, count in self._begun.items())
+        wait, room = ahead / self.threads + self._cost.get(work, GUESS), self.share * (deadline - loop.time())
+        if ahead and wait > room:
             raise overloaded(max(1, round(wait - room)))
-        self._ahead += cost
+        self._begun[work] += 1
         self._gauge.inc()
         try:
             async with asyncio.timeout_at(deadline):
@@ -156,7 +158,9 @@ class Pool:
         except TimeoutError as error:
             raise late() from error
         finally:
-            self._ahead = max(0.0, self._ahead - cost)
+            self._begun[work] -= 1
+            if not self._begun[work]:
+                del self._begun[work]
             self._gauge.dec()
 
     def _timed(self, work: Callable[..., T], *args: Any) -> T:

@@ -49,14 +49,8 @@ def load(source: str = "auto", validation_share: float = 0.0) -> Splits:
       DigitjaxError: it cannot be had, is damaged, or is not 28 x 28 digits; the message says what to do.
       UsageError: nothing is called `source`.
     """
-    if source == "auto":
-        try:
-            return _divide("mnist", from_tfds("mnist"), validation_share)
-        except OfflineError as error:
-            note = f"MNIST cannot be had here ({error.cause}): going on with mnist5k, 5,000 of its training images"
-            return _divide("mnist5k", formats.mnist5k(), validation_share)._replace(note=note)
-    found, note = (_read(source), "") if source in TFDS_NAMES else formats.righted(_read(source))
-    return _divide(source, found, validation_share)._replace(note=note)
+    name, found, note = _found(source)
+    return _divide(name, found, validation_share)._replace(note=note)
 
 
 def scored(source: str, learnt: str = "") -> tuple[Dataset, str, str]:
@@ -70,20 +64,10 @@ def scored(source: str, learnt: str = "") -> tuple[Dataset, str, str]:
     Raises:
       DigitjaxError, UsageError: as for `load`.
     """
-    if source == "auto":
-        splits = load(source)
-        found, note, name = (
-            Source(splits.everything(), splits.test if splits.official else None, splits.checksum),
-            splits.note,
-            splits.name,
-        )
-    else:
-        found, note, name = _read(source), "", source
-        if source not in TFDS_NAMES:
-            found, note = formats.righted(found)
+    name, found, note = _found(source)
     if found.test is not None:
         return found.test, note, f"{name}, test"
-    known = found.checksum == learnt or (source == "mnist5k" and learnt == _MNIST)
+    known = found.checksum == learnt or (name == "mnist5k" and learnt == _MNIST)
     return found.whole, note, f"{name}, all of it" + ", which holds what this model was trained on" * known
 
 
@@ -139,6 +123,18 @@ def stratified(labels: Int32[np.ndarray, " n"], seed: int) -> Float32[np.ndarray
         members = np.flatnonzero(labels == label)
         places[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
     return places
+
+
+def _found(source: str) -> tuple[str, Source, str]:
+    """What a source is called, what it holds, put right where that is needed, and what to tell of it."""
+    if source != "auto":
+        found, note = (_read(source), "") if source in TFDS_NAMES else formats.righted(_read(source))
+        return source, found, note
+    try:
+        return "mnist", from_tfds("mnist"), ""
+    except OfflineError as error:
+        note = f"MNIST cannot be had here ({error.cause}): going on with mnist5k, 5,000 of its training images"
+        return "mnist5k", formats.mnist5k(), note
 
 
 def _read(source: str) -> Source:

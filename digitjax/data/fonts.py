@@ -66,7 +66,7 @@ def varied(draw: np.random.Generator, glyph: Glyph) -> UInt8[np.ndarray, "28 28"
     if change:
         pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (abs(change) + 1,) * 2)
         strokes = np.asarray((cv2.dilate if change > 0 else cv2.erode)(strokes, pen), np.uint8)
-    return fitted(_tight(strokes) / np.float32(255))
+    return fitted(tight(strokes) / np.float32(255))
 
 
 def _drawn(font: "object", character: str) -> Glyph:
@@ -74,9 +74,9 @@ def _drawn(font: "object", character: str) -> Glyph:
 
     picture = Image.new("L", (4 * _SIZE, 4 * _SIZE), 0)
     ImageDraw.Draw(picture).text((1.5 * _SIZE, _SIZE), character, 255, font)  # pyright: ignore[reportArgumentType]
-    return _tight(np.asarray(picture))
+    return tight(np.asarray(picture))
 
 
-def _tight(strokes: Glyph) -> Glyph:
+def tight(strokes: Glyph) -> Glyph:
     left, top, width, height = cv2.boundingRect((strokes > 40).astype(np.uint8))
     return strokes[top : top + height, left : left + width] if width else np.full((8, 2), 255, np.uint8)

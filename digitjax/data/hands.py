@@ -133,14 +133,14 @@ def _shaken(rng: Draw, stroke: Stroke, amount: float) -> Stroke:
     return fine + np.stack([np.interp(np.linspace(0, 5, len(fine)), range(6), wander[:, axis]) for axis in (0, 1)], 1)
 
 
-def _pick(rng: Draw, *shares: Number) -> int:
+def pick(rng: Draw, *shares: Number) -> int:
     """Which of several ways, by their shares."""
     return int(rng.choice(len(shares), p=np.array(shares) / sum(shares)))
 
 
 def _zero(rng: Draw) -> list[Stroke]:
     """Closed, not quite closed, with a loop or a hook at the top, slashed."""
-    across, way, direction = rng.uniform(0.18, 0.46), _pick(rng, 5, 2, 2, 1.2), rng.choice([-1, 1])
+    across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 1.2), rng.choice([-1, 1])
     sweep = rng.uniform(300, 345) if way == 1 else rng.uniform(355, 385)
     strokes = [arc(0.5, 0.5, across, 0.5, rng.uniform(-130, -50), direction * sweep)]
     if way == 2:
@@ -156,7 +156,7 @@ def _zero(rng: Draw) -> list[Stroke]:
 
 def _one(rng: Draw) -> list[Stroke]:
     """A stroke; with an upstroke of any length, straight or bulged, its top sharp or round; with a foot; with both."""
-    lean, way = rng.uniform(-0.08, 0.16), _pick(rng, 1.2, 1.5, 3, 2.5, 0.8)
+    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8)
     top, foot = np.array([0.5 + lean, 0.0]), np.array([0.5 - lean, 1.0])
     if way == 0:
         return [joined([top], [foot])]
@@ -178,7 +178,7 @@ def _one(rng: Draw) -> list[Stroke]:
 
 def _two(rng: Draw) -> list[Stroke]:
     """With a loop at the foot, with a corner there, flat like a Z, with a long tail."""
-    way, width = _pick(rng, 3, 5, 1.2, 1.2), rng.uniform(0.5, 0.8)
+    way, width = pick(rng, 3, 5, 1.2, 1.2), rng.uniform(0.5, 0.8)
     neck = rng.uniform(0.5, 0.66)
     head = [(rng.uniform(0, 0.14), rng.uniform(0.1, 0.36)), (width * rng.uniform(0.3, 0.55), 0)]
     if rng.random() < 0.35:  # it begins with a curl, which may close
@@ -200,7 +200,7 @@ def _two(rng: Draw) -> list[Stroke]:
 
 def _three(rng: Draw) -> list[Stroke]:
     """Round, flat at the top, with a beak, with a small loop in the middle; its lower bow open or curled in."""
-    width, way, waist = rng.uniform(0.45, 0.75), _pick(rng, 5, 3, 1), rng.uniform(0.4, 0.52)
+    width, way, waist = rng.uniform(0.45, 0.75), pick(rng, 5, 3, 1), rng.uniform(0.4, 0.52)
     beak = np.array([width * rng.uniform(0.3, 0.6), waist])
     low = [(width * rng.uniform(0.9, 1.1), rng.uniform(0.64, 0.8)), (width * 0.5, 1)]
     low += [(rng.uniform(0, 0.12), rng.uniform(0.8, 0.96))]
@@ -219,7 +219,7 @@ def _three(rng: Draw) -> list[Stroke]:
 
 def _four(rng: Draw) -> list[Stroke]:
     """Open, closed as a triangle, on a long stem, in one stroke, like an L with a stroke through its foot, like h."""
-    way, bar, stem = _pick(rng, 4, 3, 1, 2.5, 0.8), rng.uniform(0.45, 0.75), rng.uniform(0.42, 0.72)
+    way, bar, stem = pick(rng, 4, 3, 1, 2.5, 0.8), rng.uniform(0.45, 0.75), rng.uniform(0.42, 0.72)
     right, tilt = rng.uniform(0.75, 1.05), rng.uniform(-0.08, 0.05)
     foot = (stem - rng.uniform(-0.05, 0.14), 1)
     if way == 0:
@@ -259,7 +259,7 @@ def _five(rng: Draw) -> list[Stroke]:
     )
     top = np.array([x + rng.uniform(0, 0.12), rng.uniform(0, 0.05)])
     end = np.array([top[0] + width * rng.uniform(0.5, 1.15), rng.uniform(-0.09, 0.06)])
-    way = _pick(rng, 4, 4, 1, 2)
+    way = pick(rng, 4, 4, 1, 2)
     if way == 3:  # its bow is hardly one: a stem that hooks to the left, with a bar to the right, like a tick
         bulge, foot = rng.uniform(-0.02, 0.14), x + rng.uniform(-0.05, 0.2)
         stem = curve([top, (foot + bulge, rng.uniform(0.5, 0.75)), (foot, rng.uniform(0.86, 1)),
@@ -289,7 +289,7 @@ def _six(rng: Draw) -> list[Stroke]:
 
 def _seven(rng: Draw) -> list[Stroke]:
     """Plain, with a serif, with a wave; crossed or not; short, or with a long drop."""
-    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), _pick(rng, 4, 2.5, 4, 1.2)
+    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), pick(rng, 4, 2.5, 4, 1.2)
     if way == 3:  # little more than a stem with a stroke through it: its bar is short, and waved
         width, way = rng.uniform(0.18, 0.4), 2
     corner, deep = (width, top - rng.uniform(-0.02, 0.06)), False
@@ -359,7 +359,7 @@ def _nine(rng: Draw) -> list[Stroke]:
     ring = arc(
         0.5, down, across, down, start, -(rng.uniform(235, 300) if rng.random() < 0.2 else rng.uniform(300, 385))
     )
-    x, way = 0.5 + across, _pick(rng, 3.5, 2.5, 2, 2)
+    x, way = 0.5 + across, pick(rng, 3.5, 2.5, 2, 2)
     top, bottom = (x, down * rng.uniform(0.1, 1)), 1 + (rng.uniform(0, 0.15) if rng.random() < 0.2 else 0)
     if way == 0:
         tail = joined([top], [(x - rng.uniform(-0.03, 0.2), bottom)])

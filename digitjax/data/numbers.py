@@ -87,7 +87,7 @@ def numbers(source: Glyphs, places: range, seed: int) -> Numbers:
 
 def line(draw: Draw, source: Glyphs) -> tuple[Grey, list[int]]:
     """A picture of a line and its digits, from left to right."""
-    style = ("any", "font", "hands", "mnist")[hands._pick(draw, 0.3, 0.25, 0.25, 0.2)]
+    style = ("any", "font", "hands", "mnist")[hands.pick(draw, 0.3, 0.25, 0.25, 0.2)]
     size = draw.uniform(0.38, 0.95) * _TALL * 0.92
     pen = _Pen(
         size,
@@ -168,7 +168,7 @@ def _digit(draw: Draw, source: Glyphs, pen: _Pen, digit: int) -> Glyph:
             glyph = _warped(draw, source.fonts[font][digit], 1.0, pen.slant - 0.12)
         else:
             glyph = source.mnist[digit][int(draw.integers(len(source.mnist[digit])))]
-            glyph = fonts._tight(glyph)
+            glyph = fonts.tight(glyph)
         zoom = high / max(glyph.shape[0], 0.55 * glyph.shape[1])
         wide = max(2, round(glyph.shape[1] * zoom * draw.uniform(0.8, 1.2)))
         tall = max(4, round(glyph.shape[0] * zoom))
@@ -197,7 +197,7 @@ def _warped(draw: Draw, glyph: Glyph, strength: float, slant: float = 0.0) -> Gl
     thicker = int(height * draw.uniform(-0.02, 0.05))
     if thicker > 0:
         glyph = cv2.dilate(glyph, np.ones((thicker + 1,) * 2, np.uint8))
-    return fonts._tight(np.asarray(glyph, np.uint8))
+    return fonts.tight(np.asarray(glyph, np.uint8))
 
 
 def _curl(draw: Draw, pen: _Pen, count: int) -> Glyph:
@@ -299,9 +299,9 @@ def _sign(draw: Draw, source: Glyphs, pen: _Pen) -> Glyph:
         text = str(draw.choice(["$", "#", "=", "-", "+", "*", "x", "kg", "EUR", "R$", "Kc", "%", "&"]))
         canvas = np.zeros((60, 130), np.uint8)
         cv2.putText(canvas, text, (5, 42), int(draw.integers(0, 5)), 1.2, 255, int(draw.integers(2, 5)), cv2.LINE_AA)
-        glyph = fonts._tight(canvas)
+        glyph = fonts.tight(canvas)
         return _resized(glyph, max(2, round(glyph.shape[1] * high / 36)), max(4, round(len(glyph) * high / 36)))
-    strokes = outliers._strokes(outliers.SIGNS[int(draw.integers(len(outliers.SIGNS)))])
+    strokes = outliers.strokes(outliers.SIGNS[int(draw.integers(len(outliers.SIGNS)))])
     return hands.written(draw, strokes, round(high), pen=pen.thick, slant=pen.slant)
 
 

@@ -98,14 +98,14 @@ def _scribble(draw: Draw, _: Dataset) -> np.ndarray:
 
 def _sign(draw: Draw, _: Dataset) -> np.ndarray:
     """A letter or sign of some alphabet, by a pen of any width, bent and stretched."""
-    return _penned(draw, _strokes(SIGNS[int(draw.integers(len(SIGNS)))]))
+    return _penned(draw, strokes(SIGNS[int(draw.integers(len(SIGNS)))]))
 
 
 def _invented(draw: Draw, _: Dataset) -> np.ndarray:
     return _penned(draw, _new_strokes(draw))
 
 
-def _strokes(sign: str) -> list[Stroke]:
+def strokes(sign: str) -> list[Stroke]:
     """The paths of one of `SIGNS`, in a box of height 1 (x to the right, y down)."""
     found = []
     for part in sign.split("|"):

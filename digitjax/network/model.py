@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, UInt8
+from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from digitjax.base.config import ModelConfig
 from digitjax.network import ops
@@ -251,6 +251,15 @@ def training_line_logits(variables: Variables, strips: Strips, dropout_key: Arra
     rngs = {"dropout": dropout_key}
     out, changed = LineNetwork().apply(variables, strips, train=True, rngs=rngs, mutable=["batch_stats"])
     return cast(LineLogits, out), cast(Variables, changed["batch_stats"])
+
+
+def line_digits(places: Int[np.ndarray, " _"]) -> list[int]:
+    """The digits of a way through a line: what follows itself is one, blanks are none.
+
+    >>> line_digits(np.array([10, 3, 3, 10, 3, 1]))
+    [3, 3, 1]
+    """
+    return [int(digit) for digit in places[np.flatnonzero(np.diff(places, prepend=BLANK))] if digit != BLANK]
 
 
 class LineNetwork(nn.Module):

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from digitjax.picture.canonical import canonical, fitted
 from digitjax.picture.ink import Ink, bright_on_dark, grey_of
 from digitjax.picture.pixels import Pixels, read_sized
-from digitjax.picture.strips import HEIGHT, Strip, evened
+from digitjax.picture.strips import HEIGHT, Strip, evened, strip
 from digitjax.reading import layout, strips
 from digitjax.reading.layout import Labels, Line
 from digitjax.reading.predict import Judged, Predictor
@@ -23,10 +23,8 @@ from digitjax.reading.strips import Spotted
 from digitjax.reading.trust import VERDICTS
 
 SHARE = 0.58  # of a strip's height that a usual digit has
-LONG, FILLED = (
-    2.0,
-    0.3,
-)  # a picture so much wider than high may be one line, or one whose digits are so much of its height
+LONG = 2.0  # a picture so much wider than high may be one line,
+FILLED = 0.3  # and so may one whose digits are so much of its height
 SURE, LIKELY = 0.9, 0.3
 
 
@@ -90,10 +88,8 @@ def read(predictor: Predictor, source: Any) -> Reading:
         return Reading("", [], truncated=truncated)
     rows = _judged(predictor, cuts, spotted, size, picture)
     believed = _believed(rows, spotted)
-    kept, confidence = (
-        [rows[place] for place in believed],
-        float(np.prod([spotted[place].confidence for place in believed])),
-    )
+    kept = [rows[place] for place in believed]
+    confidence = float(np.prod([spotted[place].confidence for place in believed]))
     if [len(row) for row in kept] == [1]:  # then the whole picture is its picture
         judged = predictor.judge(canonical(picture)[None])
         verdict = VERDICTS[judged.verdicts[0]]
@@ -129,23 +125,24 @@ def lines_of(picture: Pixels) -> tuple[list[Cut], bool]:
 
 
 def _cut(found: Ink, labels: Labels, line: Line, scale: tuple[float, float, float, float]) -> Cut:
-    slope, start = line.centre
-    tall = line.height / SHARE
-    zoom = HEIGHT / tall
-    left, right = line.boxes[:, 0].min() - 0.4 * line.height, line.boxes[:, 2].max() + 0.4 * line.height
+    left, top = (int(value) for value in line.boxes[:, :2].min(0))
+    right, bottom = (int(value) for value in line.boxes[:, 2:].max(0))
+    area = np.s_[top:bottom, left:right]
     own = np.zeros(max(int(labels.max()), int(line.members.max())) + 1, bool)
     own[line.members] = True
-    top, bottom = (int(value) for value in (line.boxes[:, 1].min(), line.boxes[:, 3].max()))
-    inside = np.where(own[labels[top:bottom]], found[top:bottom], np.float32(0))
-    small = cv2.resize(inside, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    inside = np.where(own[labels[area]], labels[area], 0)
+    ink = np.where(inside > 0, found[area], np.float32(0))
+    slope, middle = line.centre
+    zoom, margin = HEIGHT * SHARE / line.height, 0.4 * line.height
+    small = cv2.resize(ink, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     # Columns stay where they are; rows move, so that a line that climbs runs level.
-    middle = np.array([[1, 0, left * zoom], [slope, 1, (slope * left + start - top) * zoom - HEIGHT / 2]])
-    width = max(8, round((right - left) * zoom))
-    level = cv2.warpAffine(small, middle, (width, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    strip = evened(255 - np.round(255 * level).astype(np.uint8))
-    numbers = np.zeros_like(labels)
-    numbers[top:bottom] = np.where(own[labels[top:bottom]], labels[top:bottom], 0)
-    return Cut(strip, found, numbers, float(left), zoom, scale)
+    start = slope * (left - margin) + middle - top
+    level = np.array([[1, 0, -margin * zoom], [slope, 1, start * zoom - HEIGHT / 2]])
+    size = max(8, round((right - left + 2 * margin) * zoom)), HEIGHT
+    seen = cv2.warpAffine(small, level, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    x, y, across, down = scale
+    corner = x + left * across, y + top * down
+    return Cut(evened(255 - np.round(255 * seen).astype(np.uint8)), ink, inside, -margin, zoom, (*corner, across, down))
 
 
 def _as_line(picture: Pixels, by_ink: Sequence[Cut]) -> Cut | None:
@@ -160,12 +157,9 @@ def _as_line(picture: Pixels, by_ink: Sequence[Cut]) -> Cut | None:
     zoom = min(1.6 * HEIGHT / height, 1.0)
     close = cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else grey
     found = evened(close).astype(np.float32) * np.float32(1 / 255)
-    size = max(8, round(close.shape[1] * HEIGHT / close.shape[0])), HEIGHT
-    kind = cv2.INTER_AREA if close.shape[0] > HEIGHT else cv2.INTER_LINEAR
-    strip = evened(cv2.resize(close, size, interpolation=kind))
     labels = cv2.connectedComponents((found > 0.4).astype(np.uint8), connectivity=8)[1].astype(np.int32)
     scale = 0.0, 0.0, width / close.shape[1], height / close.shape[0]
-    return Cut(strip, found, labels, 0.0, HEIGHT / close.shape[0], scale)
+    return Cut(strip(close), found, labels, 0.0, HEIGHT / close.shape[0], scale)
 
 
 def _likelier(whole: Spotted, by_line: Sequence[Spotted]) -> bool:
@@ -210,53 +204,54 @@ def _own_ink(cut: Cut, spotted: Spotted) -> list[tuple[list[int], Bool[np.ndarra
     A component goes to the digit that was seen in its columns; one that holds several is cut between them where there
     is least ink.
     """
-    places = spotted.places / cut.zoom + cut.left
-    count = len(places)
-    stats = cv2.connectedComponentsWithStats((cut.labels > 0).astype(np.uint8), connectivity=8)
-    labels, stats = stats[1], stats[2]
-    starts, stops = stats[:, 0], stats[:, 0] + stats[:, 2]
-    tall = HEIGHT / cut.zoom
-    owner = np.zeros((count + 1, len(stats)), bool)
-    for number in range(1, len(stats)):
-        inside = np.flatnonzero((places[:, 1] >= starts[number]) & (places[:, 1] < stops[number]))
-        owner[inside, number] = True
-    # A digit that has a piece of its own needs none of what hangs over it.
-    alone = owner.sum(0) == 1
-    high = stats[:, 3] > 0.2 * tall
-    for digit in range(count):
-        if (owner[digit] & alone & high).any():
-            owner[digit] &= alone
-    parts = np.zeros(labels.shape, np.int32)
+    places, tall = spotted.places / cut.zoom + cut.left, HEIGHT / cut.zoom
+    mask = (cut.labels > 0).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    owners, parts = _owners(places, stats, tall), np.zeros(labels.shape, np.int32)
     for number in range(1, len(stats)):
         left, top, width, height = stats[number, :4]
         area = np.s_[top : top + height, left : left + width]
         mine = labels[area] == number
-        inside = np.flatnonzero(owner[:count, number])
-        if not len(inside):
+        inside = np.flatnonzero(owners[:, number])
+        if len(inside):
+            ink = np.where(mine, cut.found[area], 0).sum(0)
+            parts[area][mine] = np.broadcast_to(1 + _shared(ink, inside, places[:, 1] - left), mine.shape)[mine]
+        elif len(places):
             # A stroke apart, like the bar of a five, belongs to the digit beneath it.
             over = np.minimum(places[:, 2], left + width) - np.maximum(places[:, 0], left)
-            if count and over.max() > 0.3 * width and height > 0.08 * tall:
+            if over.max() > 0.3 * width and height > 0.08 * tall:
                 parts[area][mine] = int(over.argmax()) + 1
-            continue
-        column_ink = np.where(mine, cut.found[area], 0).sum(0)
-        owners = np.full(width, inside[0] + 1)
-        for before, after in pairwise(inside):
-            first, last = (int(np.clip(places[digit, 1] - left, 0, width - 1)) for digit in (before, after))
-            middle = (first + last) / 2
-            columns = np.arange(first, last + 1)
-            cost = column_ink[columns] + 0.25 * np.abs(columns - middle)
-            owners[columns[int(cost.argmin())] :] = after + 1
-        parts[area][mine] = np.broadcast_to(owners, mine.shape)[mine]
     found = []
-    for digit in range(count):
+    for digit in range(len(places)):
         left, top, width, height = cv2.boundingRect((parts == digit + 1).astype(np.uint8))
         if not width:  # nothing of its own: where it was seen
             left, width = int(max(0, places[digit, 0])), max(1, int(np.ptp(places[digit, ::2])))
-            rows = np.flatnonzero((cut.labels > 0).any(1))
-            top, height = (int(rows[0]), int(np.ptp(rows)) + 1) if len(rows) else (0, labels.shape[0])
+            _, top, _, height = cv2.boundingRect(mask)
+            height = height or labels.shape[0]
         area = np.s_[top : top + height, left : left + width]
         found.append(([left, top, left + width, top + height], parts[area] == digit + 1))
     return found
+
+
+def _owners(places: np.ndarray, stats: np.ndarray, tall: float) -> Bool[np.ndarray, "digits components"]:
+    """Which digits were seen in the columns of each component; one with a piece of its own has none that hangs over."""
+    starts, stops = stats[:, 0], stats[:, 0] + stats[:, 2]
+    owners = (places[:, 1:2] >= starts) & (places[:, 1:2] < stops)
+    owners[:, 0] = False
+    alone = owners.sum(0) == 1
+    has_own = (owners & alone & (stats[:, 3] > 0.2 * tall)).any(1)
+    return np.where(has_own[:, None], owners & alone, owners)
+
+
+def _shared(ink: np.ndarray, inside: np.ndarray, columns: np.ndarray) -> Int[np.ndarray, " width"]:
+    """Whose each column of a component is that holds several digits, seen in these columns: cut at the least ink."""
+    owners = np.full(len(ink), inside[0])
+    for before, after in pairwise(inside):
+        first, last = (int(np.clip(columns[digit], 0, len(ink) - 1)) for digit in (before, after))
+        between = np.arange(first, last + 1)
+        cost = ink[between] + 0.25 * np.abs(between - (first + last) / 2)
+        owners[between[int(cost.argmin())] :] = after
+    return owners
 
 
 def _form(cut: Cut, box: list[int], mask: Bool[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "28 28"]:

@@ -16,7 +16,7 @@ from digitjax.base.errors import DigitjaxError
 from digitjax.network import model
 from digitjax.network.model import BLANK, FRAME, Variables
 from digitjax.picture.ink import Ink
-from digitjax.picture.strips import HEIGHT, Strip, evened
+from digitjax.picture.strips import HEIGHT, Strip, strip
 
 FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (64, 128, 208, 416, 832, 1664, 3328)
@@ -72,7 +72,7 @@ class LineReader:
         return voted(views, self.temperature), voted([second, first, *others], self.temperature)
 
     def _other_views(self, strips: Sequence[Strip]) -> list[list[LogShares]]:
-        views = [view for strip in strips for view in (_resized(strip, 0.88, 0), _resized(strip, 1.0, 4))]
+        views = [view for one in strips for view in (_resized(one, 0.88, 0), _resized(one, 1.0, 4))]
         found = self.log_shares(views)
         return [found[2 * which : 2 * which + 2] for which in range(len(strips))]
 
@@ -80,7 +80,7 @@ class LineReader:
         """What the network says of each place of each strip; one that is wider than the widest program is squeezed."""
         strips = [_resized(one, WIDTHS[-1] / one.shape[1], 0) if one.shape[1] > WIDTHS[-1] else one for one in strips]
         answers: dict[int, LogShares] = {}
-        widths = [next(width for width in WIDTHS if width >= strip.shape[1]) for strip in strips]
+        widths = [next(width for width in WIDTHS if width >= one.shape[1]) for one in strips]
         for width in sorted(set(widths)):
             same = [which for which, own in enumerate(widths) if own == width]
             for start in range(0, len(same), BATCH):
@@ -93,9 +93,9 @@ class LineReader:
         return [answers[which] for which in range(len(strips))]
 
 
-def _resized(strip: Strip, across: float, margin: int) -> Strip:
+def _resized(line: Strip, across: float, margin: int) -> Strip:
     """A strip made narrower, or with paper around it."""
-    padded = np.pad(strip, margin)
+    padded = np.pad(line, margin)
     size = max(8, int(padded.shape[1] * across * HEIGHT / len(padded))), HEIGHT
     return np.asarray(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), np.uint8)
 
@@ -114,12 +114,8 @@ def holds_several(beside: Ink | None) -> bool:
     """Whether what `canonical.searched` found beside a digit makes it a number."""
     if beside is None:
         return False
-    margin = round(0.2 * len(beside))
-    padded = np.pad(beside, margin)
-    zoom = HEIGHT / len(padded)
-    size = max(8, min(round(padded.shape[1] * zoom), WIDTHS[-1])), HEIGHT
-    small = cv2.resize(padded, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-    [found] = load().read([evened(255 - np.round(255 * np.clip(small, 0, 1)).astype(np.uint8))])
+    padded = np.pad(beside, round(0.2 * len(beside)))
+    [found] = load().read([strip(255 - np.round(255 * np.clip(padded, 0, 1)).astype(np.uint8))])
     return len(found.digits) > 1 and found.confidence > 0.5
 
 
@@ -164,7 +160,7 @@ def voted(views: Sequence[LogShares], temperature: float) -> Spotted:
 
     Each view proposes what its own likeliest way says; of these the one counts that all give the highest probability.
     """
-    proposed = {tuple(_said(view)): None for view in views}
+    proposed = {tuple(model.line_digits(view.argmax(1))): None for view in views}
     chances = {
         digits: float(np.mean([np.exp(log_probability(view, np.array(digits, np.int32))) for view in views]))
         for digits in proposed
@@ -173,12 +169,6 @@ def voted(views: Sequence[LogShares], temperature: float) -> Spotted:
     digits = np.array(best, np.int32)
     sure, places = aligned(views[0], digits)
     return Spotted(digits, sure, places, chances[best] ** (1 / temperature))
-
-
-def _said(log_shares: LogShares) -> list[int]:
-    """The digits of the likeliest way: what follows itself is one, blanks are none."""
-    best = log_shares.argmax(1)
-    return [int(digit) for digit in best[np.flatnonzero(np.diff(best, prepend=BLANK))] if digit != BLANK]
 
 
 def aligned(

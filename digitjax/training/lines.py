@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float32, Int, Int32
+from jaxtyping import Array, Float, Float32, Int32
 
 from digitjax.base.disk import write_file
 from digitjax.base.errors import DigitjaxError
@@ -132,18 +132,8 @@ def whole(variables: Variables, strips: np.ndarray, expected: Numbers) -> float:
     for start in range(0, len(strips), 100):
         best = np.asarray(compute(variables, strips[start : start + 100])).argmax(-1)
         rows = zip(best, expected.labels[start:], expected.lengths[start:])
-        right += sum(digits_of(row) == labels[:length].tolist() for row, labels, length in rows)
+        right += sum(model.line_digits(row) == labels[:length].tolist() for row, labels, length in rows)
     return right / len(strips)
-
-
-def digits_of(places: Int[np.ndarray, " _"]) -> list[int]:
-    """Digits of a way through a line: what follows itself is one, blanks are none.
-
-    >>> digits_of(np.array([10, 3, 3, 10, 3, 1], np.int32))
-    [3, 3, 1]
-    """
-    changes = np.flatnonzero(np.diff(places, prepend=BLANK))
-    return [int(digit) for digit in places[changes] if digit != BLANK]
 
 
 def _save(file: Path, state: LineState) -> None:

@@ -42,6 +42,12 @@ def test_under_any_load_what_is_begun_is_answered_in_time_and_the_rest_is_told_a
     assert len(done) == statuses.count(200) + 3, "nothing was done for nobody"
 
 
+def test_a_burst_of_work_that_was_never_measured_is_not_taken_whole():
+    statuses = ask(Pool("test", 1, 0.5), lambda: time.sleep(0.01), 400, 0.5)
+    assert statuses.count(503) >= 300
+    assert 504 not in statuses
+
+
 def test_a_pool_that_is_idle_takes_whatever_comes():
     pool = Pool("test", 1, 0.5)
     assert ask(pool, lambda: time.sleep(0.05), 1, 0.01) == [504]
