@@ -431,7 +431,8 @@ def _epoch_line(row: Mapping[str, float | int], epochs: int) -> str:
 
 
 def _answer(args: options.Common, document: Mapping[str, Any], text: str) -> int:
-    print(json.dumps(document) if args.json else text)
+    if args.json or text:
+        print(json.dumps(document) if args.json else text)
     return DONE
 
 

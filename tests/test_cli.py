@@ -248,7 +248,9 @@ def test_report_and_compare_of_a_finished_run(uninterrupted):
 def test_what_a_file_is_called_steers_no_terminal(folder, capsys):
     (folder / "a\x1b[31m\nred.png").write_bytes(b"no picture")
     assert main(["predict", str(folder / "a\x1b[31m\nred.png")]) == 1
-    shown = capsys.readouterr().err
+    told = capsys.readouterr()
+    shown = told.err
+    assert told.out == ""
     assert "\x1b" not in shown
     assert shown.count("\n") == 1
     assert "\\x1b[31m\\nred.png" in shown
