@@ -23,7 +23,7 @@ from digitjax.reading.strips import Spotted
 from digitjax.reading.trust import VERDICTS
 
 SHARE = 0.58  # of a strip's height that a usual digit has
-LONG = 2.0  # a picture so much wider than high may be one line,
+LONG = 1.2  # a picture so much wider than high may be one line,
 FILLED = 0.3  # and so may one whose digits are so much of its height
 SURE, LIKELY = 0.9, 0.3
 
@@ -165,8 +165,8 @@ def _as_line(picture: Pixels, by_ink: Sequence[Cut]) -> Cut | None:
 def _likelier(whole: Spotted, by_line: Sequence[Spotted]) -> bool:
     """Whether a picture as one line says more surely what it says than any number among its lines of ink does."""
     numbers = [one.confidence for one in by_line if len(one.digits) > 1]
-    single = float(np.prod([one.confidence for one in by_line if len(one.digits) == 1]))
-    return len(whole.digits) > 1 and whole.confidence > max(numbers, default=single if by_line else 0.0)
+    alone = float(np.prod([one.confidence for one in by_line])) if any(len(one.digits) for one in by_line) else 0.0
+    return len(whole.digits) > 1 and whole.confidence > max(numbers, default=alone)
 
 
 def _judged(
