@@ -61,6 +61,12 @@ def _refused(request: Request, error: Exception) -> Response:
     return Response(body, status_code=refusal.status, media_type=media_type, headers=refusal.headers)
 
 
+def _is_there(request: Request) -> bool:
+    """Whether a path has a route or a file of its own: the page's folder takes GET of any."""
+    path = request.url.path.rstrip("/")
+    return path in {route.path.rstrip("/") for route in request.app.routes} or (PAGE / path.lstrip("/")).is_file()
+
+
 def _as_refusal(request: Request, error: Exception) -> Refusal:
     path = request.url.path[:100]
     match error:
@@ -72,6 +78,8 @@ def _as_refusal(request: Request, error: Exception) -> Refusal:
         case (
             HTTPException(status_code=404) | HTTPException(__cause__=OSError(errno=errno.ENAMETOOLONG | errno.ENOTDIR))
         ):
+            return Refusal(404, f"there is nothing at {path}: see /schema")
+        case HTTPException(status_code=405) if not _is_there(request):
             return Refusal(404, f"there is nothing at {path}: see /schema")
         case HTTPException(status_code=405, headers=headers):
             allowed = (headers or {}).get("allow")

@@ -6,6 +6,7 @@ import ipaddress
 import itertools
 import os
 import re
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
@@ -20,6 +21,7 @@ from serve.problems import Refusal, document
 from serve.service import Service, release_memory, stopping
 
 CLIENT_LEFT = 499
+PACKED_FROM = 2048  # bytes of an answer
 _POLICY = "; ".join(
     ["default-src 'none'", *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect"))]
     + ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
@@ -53,12 +55,20 @@ class Edge:
         if not _IDENTITY.fullmatch(identity):
             identity = b"%s%08x" % (self.prefix, next(self.numbers) & 0xFFFFFFFF)
 
+        packs, waiting = b"gzip" in headers.get(b"accept-encoding", b""), None
+
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, waiting
             if message["type"] == "http.response.start":
                 status = message["status"]
                 closing = [(b"connection", b"close")] if self.service.draining else []
                 message["headers"] = [*message["headers"], (b"x-request-id", identity), *_HEADERS, *closing]
+                if packs:
+                    waiting = message
+                    return
+            elif waiting:
+                started_with, waiting = waiting, None
+                await send(_packed(started_with, message))
             await send(message)
 
         state: dict[str, Any] = scope["state"]
@@ -70,6 +80,8 @@ class Edge:
             self._admit(scope, headers)
             if scope["method"] == "POST":
                 state["body"] = await self._body(receive, state)
+                if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+                    state["body"] = self._unpacked(state)
             state["deadline"] = asyncio.get_running_loop().time() + self.settings.deadline
             await self.app(scope, receive, answer)
         except Refusal as refusal:
@@ -111,8 +123,8 @@ class Edge:
         if (length := int(headers.get(b"content-length", b"0"))) > self.settings.max_body:
             raise self._too_large()
         self.held.check(length)
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise Refusal(415, "the body is compressed: send it as it is, without Content-Encoding")
+        if (coding := headers.get(b"content-encoding", b"identity").lower()) not in (b"identity", b"gzip", b"deflate"):
+            raise Refusal(415, f"the body's Content-Encoding is {coding[:20]!r}: send gzip, deflate, or it as it is")
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the body is larger than {self.settings.max_body} bytes: send several requests")
@@ -165,6 +177,22 @@ class Edge:
                 raise self._too_large()
             more = message["more_body"]
         return b"".join(parts)
+
+    def _unpacked(self, state: dict[str, Any]) -> bytes:
+        """The body of a request, as large at most as one may be that is not packed."""
+        most, unpacking = self.settings.max_body, zlib.decompressobj(wbits=47)  # gzip, or zlib, which deflate means
+        try:
+            content = unpacking.decompress(state["body"], most + 1)
+        except zlib.error as error:
+            raise Refusal(400, f"the body is not what its Content-Encoding says ({error}): send it anew") from error
+        if len(content) > most:
+            raise self._too_large()
+        if not unpacking.eof or unpacking.unused_data:
+            raise Refusal(400, "the packed body is cut, or has something behind it: send it whole")
+        self.held.check(len(content))
+        self.held.take(len(content))
+        state["held"] += len(content)
+        return content
 
     def _note(self, scope: HTTPScope, status: int, seconds: float, identity: bytes) -> None:
         route = scope.get("path_template") or "refused"
@@ -250,6 +278,22 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _packed(start: Any, message: Any) -> Any:
+    """The head of an answer; a large one of text, if it comes at once, is packed, and its head says so."""
+    names = dict(start["headers"])
+    body, kind = message["body"], names.get(b"content-type", b"")
+    if len(body) < PACKED_FROM or message["more_body"] or b"content-encoding" in names or start["status"] == 206:
+        return start
+    if not kind.startswith((b"application/json", b"text/", b"application/problem+json")):
+        return start
+    packing = zlib.compressobj(1, wbits=31)
+    message["body"] = packing.compress(body) + packing.flush()
+    kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
+    length = b"%d" % len(message["body"])
+    head = [(b"content-length", length), (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    return {**start, "headers": [*kept, *head]}
 
 
 async def _refuse(path: str, refusal: Refusal, send: Send) -> None:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import contextlib
+from collections.abc import Iterator
 from typing import Annotated, NamedTuple, TypeVar, cast
 
 import cv2
@@ -17,6 +18,7 @@ from digitjax.reading import strips
 from serve.problems import Refusal
 
 SIDE, PIXELS = 28, 784
+FIELDS_BESIDE = 9  # of a form, which are read to be named
 T = TypeVar("T")
 Level = Annotated[int, Meta(ge=0, le=255)]
 Number = Level | Annotated[float, Meta(ge=0, le=255)]
@@ -51,27 +53,29 @@ class Source(NamedTuple):
     """Where it is in the request, for the sentence about what is wrong with it."""
 
 
-def sources(body: bytes, content_type: str, many: bool, most: int) -> list[Source]:
-    """What a body holds: one image, or with `many` from 1 to `most`.
+def sources(body: bytes, content_type: str, many: bool, most: int) -> list[Source | Refusal]:
+    """What a body holds: one image, or with `many` from 1 to `most`; in the place of a bad one, what is wrong with it.
 
     Raises:
-      Refusal: 400, 413 or 415.
+      Refusal: 400, 413 or 415: the request as a whole is bad.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
         with contextlib.suppress(ValueError, RecursionError):
             if not many and len(levels := bytes(_flat.decode(body).image)) == PIXELS:
-                return [Source(levels, False, "image")]
+                return [_of_levels(levels, "image")]
         if not many:
             return [_from_json(decode(_one, body).image, "image")]
         given = decode(_many, body).images
         check_number(len(given), most)
-        return [_from_json(image, f"images[{place}]") for place, image in enumerate(given)]
+        return list(_each_from_json(given))
     if kind == "multipart/form-data":
-        field, fields = "files" if many else "file", form(body, content_type, most if many else 1)
-        if not fields or {name for name, _ in fields} != {field}:
-            names = ", ".join(repr(name[:50]) for name, _ in fields[:9]) or "none"
-            raise Refusal(400, f"the form's fields are {names}: send pictures as {field!r}")
+        field, fields = "files" if many else "file", form(body, content_type, (most if many else 1) + FIELDS_BESIDE)
+        strange = [name for name, _ in fields if name != field]
+        if strange or not fields:
+            names = ", ".join(repr(name[:50]) for name in strange[:9]) or "missing"
+            raise Refusal(400, f"the form's fields {names} are not taken: send pictures as {field!r}, and nothing else")
+        check_number(len(fields), most if many else 1)
         return [Source(content, True, f"file {place}") for place, (_, content) in enumerate(fields, 1)]
     if kind.startswith("image/") and not many:
         return [Source(body, True, "the body")]
@@ -118,28 +122,62 @@ def form(body: bytes, content_type: str, most: int) -> list[tuple[str, bytes]]:
     return found
 
 
-def _from_json(image: Numbers | str, place: str) -> Source:
-    if isinstance(image, str):
+def from_base64(text: str, place: str) -> Source:
+    """A picture file as browsers, `base64` and mail programs write it: wrapped, URL-safe, without its padding, too.
+
+    Raises:
+      Refusal: 400.
+    """
+    plain = "".join((text.partition(",")[2] if text.startswith("data:") else text).split()).rstrip("=")
+    try:
+        content = base64.b64decode(plain.translate(_URL_SAFE) + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refusal(400, f"{place} is a string but no base64 ({error}): send a picture file in base64") from error
+    return Source(content, True, place)
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+def _each_from_json(given: list[Image]) -> Iterator[Source | Refusal]:
+    for place, image in enumerate(given):
         try:
-            content = base64.b64decode(image.partition(",")[2] if image.startswith("data:") else image, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise Refusal(400, f"{place} is a string but no base64 ({error}): send a picture file in base64") from error
-        return Source(content, True, place)
+            yield _from_json(image, f"images[{place}]")
+        except Refusal as refusal:
+            yield refusal
+
+
+def _from_json(image: Image, place: str) -> Source:
+    if isinstance(image, str):
+        return from_base64(image, place)
     try:
         levels = bytes(cast(list[int], image))
     except TypeError:  # rows, or 255.0
-        levels = _levels(image)
+        levels = _levels(image, place)
     if len(levels) != PIXELS:
         raise Refusal(400, f"{place} is no 784 whole numbers, nor 28 rows of 28: send these, in MNIST's form")
+    return _of_levels(levels, place)
+
+
+def _of_levels(levels: bytes, place: str) -> Source:
+    if not levels.translate(None, b"\0\1") and b"\1" in levels:
+        raise _to_one(place)
     return Source(levels, False, place)
 
 
-def _levels(image: Numbers) -> bytes:
+def _to_one(place: str) -> Refusal:
+    return Refusal(422, f"{place} has grey levels from 0 to 1: send whole numbers from 0 to 255")
+
+
+def _levels(image: Numbers, place: str) -> bytes:
     """The grey levels of rows or floats, if they are whole."""
     with contextlib.suppress(ValueError):  # rows that differ in length
         array = np.array(image, float)
-        if array.shape in ((PIXELS,), (SIDE, SIDE)) and not (array % 1).any():
-            return array.astype(np.uint8).tobytes()
+        if array.shape in ((PIXELS,), (SIDE, SIDE)):
+            if (array % 1).any() and array.max() <= 1:
+                raise _to_one(place)
+            if not (array % 1).any():
+                return array.astype(np.uint8).tobytes()
     return b""
 
 

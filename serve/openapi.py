@@ -26,6 +26,15 @@ IMAGE: Schema = {
         {"type": "string", "contentEncoding": "base64", "pattern": "^([A-Za-z0-9+/]{4})*$"},
     ],
 }
+_NUMBER: Schema = {"type": "number", "minimum": 0, "maximum": 255}
+ONE_OF_MANY: Schema = {
+    "description": "as the image of /predict; what is none gets an error in its place",
+    "example": [0] * 784,
+    "anyOf": [
+        {"type": "array", "items": {"anyOf": [_NUMBER, {"type": "array", "items": _NUMBER}]}},
+        {"type": "string"},
+    ],
+}
 _REASONS = {
     400: "The request does not fit: malformed JSON, numbers out of range, a wrong form.",
     401: "The key is missing or wrong.",

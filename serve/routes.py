@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import cv2
@@ -18,7 +19,7 @@ from digitjax.base.errors import DigitjaxError
 from digitjax.network import explain, model
 from digitjax.reading import lines
 from serve import feedback, images, metrics
-from serve.openapi import FILE, IMAGE, answers_with, fields, problems, several, takes
+from serve.openapi import FILE, IMAGE, ONE_OF_MANY, answers_with, fields, problems, several, takes
 from serve.problems import Refusal
 from serve.service import Answer, Service, feature_maps
 
@@ -29,10 +30,11 @@ SWITCHES = {
     "canonical": "bring numbers, too, into MNIST's form",
     "input": "answer the 28x28 that the network read, too",
 }
+ALL_SWITCHES = SWITCHES | {"strict": "refuse all where one is bad"}
 ONE = {"application/json": fields(image=IMAGE), "multipart/form-data": fields(file=FILE)} | dict.fromkeys(
     ("image/png", "image/jpeg"), FILE
 )
-MANY = {"application/json": fields(images=several(IMAGE)), "multipart/form-data": fields(files=several(FILE))}
+MANY = {"application/json": fields(images=several(ONE_OF_MANY)), "multipart/form-data": fields(files=several(FILE))}
 TAKES_ONE = takes(ONE)
 TAKES_LABELLED = takes({"multipart/form-data": fields(file=FILE, label={"type": "string", "enum": LABELS})})
 
@@ -42,8 +44,19 @@ class Switches(msgspec.Struct):
     input: bool = False
 
 
-class Answers(msgspec.Struct):
-    predictions: list[Answer]
+class BatchSwitches(Switches):
+    strict: bool = False
+
+
+class Failure(msgspec.Struct):
+    """What stands in the place of an image that cannot be read."""
+
+    error: str
+
+
+@dataclass
+class Answers:  # a dataclass, since msgspec describes no Struct that holds one of two others
+    predictions: list[Answer | Failure]
 
 
 ONE_ANSWER, MANY_ANSWERS = answers_with(Answer) | REFUSALS, answers_with(Answers) | REFUSALS
@@ -102,24 +115,43 @@ class Model(msgspec.Struct):
 def routes(service: Service) -> Sequence[HTTPRouteHandler]:
     settings = service.settings
 
-    def sources(request: Request, many: bool) -> list[images.Source]:
-        return images.sources(*_body(request), many, settings.max_images)
+    def only_source(request: Request) -> images.Source:
+        [source] = images.sources(*_body(request), False, settings.max_images)
+        if isinstance(source, Refusal):
+            raise source
+        return source
 
-    async def levels(request: Request, many: bool, canonical: bool) -> list[images.Form]:
-        """The images of a request in MNIST's form."""
-        found = sources(request, many)
-        if all(images.is_quick(source) for source in found):
-            return [images.pixels(source, canonical) for source in found]
-        return await asyncio.gather(
-            *(service.in_thread(request.scope, service.quick, images.pixels, one, canonical) for one in found)
-        )
+    async def form_of(request: Request, source: images.Source | Refusal, canonical: bool) -> images.Form | Refusal:
+        """An image in MNIST's form, or what is wrong with it."""
+        if isinstance(source, Refusal):
+            return source
+        try:
+            if images.is_quick(source):
+                return images.pixels(source, canonical)
+            return await service.in_thread(request.scope, service.quick, images.pixels, source, canonical)
+        except Refusal as refusal:
+            if refusal.status != 422:
+                raise
+            return refusal
 
-    async def judged(request: Request, many: bool) -> list[Answer]:
-        switches = _switches(request)
-        content = await levels(request, many, switches.canonical)
-        answers = await service.judge(request.scope, [form.content for form in content])
-        for answer, form in zip(answers, content):
-            if switches.input:
+    async def forms_of(
+        request: Request, found: Sequence[images.Source | Refusal], canonical: bool
+    ) -> Sequence[images.Form | Refusal]:
+        coming = [form_of(request, source, canonical) for source in found]
+        if all(isinstance(source, Refusal) or images.is_quick(source) for source in found):
+            return [await one for one in coming]  # nothing to wait for: a task for each would take longer
+        return await asyncio.gather(*coming)
+
+    async def only_form(request: Request, canonical: bool) -> images.Form:
+        form = await form_of(request, only_source(request), canonical)
+        if isinstance(form, Refusal):
+            raise form
+        return form
+
+    async def judged(request: Request, forms: Sequence[images.Form], with_input: bool) -> list[Answer]:
+        answers = await service.judge(request.scope, [form.content for form in forms])
+        for answer, form in zip(answers, forms):
+            if with_input:
                 answer.input = _image(form.content).tolist()
             if form.several:
                 answer.several, answer.verdict = True, "unsure" if answer.verdict == "digit" else answer.verdict
@@ -128,12 +160,22 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
     @post("/predict", status_code=200, operation_class=takes(ONE, **SWITCHES), responses=ONE_ANSWER)
     async def predict(request: Request) -> ASGIApp:
         """Which digit a picture shows. Pictures take MNIST's form first, numbers only with `canonical`."""
-        return _json((await judged(request, many=False))[0])
+        switches = _switches(request, Switches)
+        return _json((await judged(request, [await only_form(request, switches.canonical)], switches.input))[0])
 
-    @post("/predict/batch", status_code=200, operation_class=takes(MANY, **SWITCHES), responses=MANY_ANSWERS)
+    @post("/predict/batch", status_code=200, operation_class=takes(MANY, **ALL_SWITCHES), responses=MANY_ANSWERS)
     async def predict_batch(request: Request) -> ASGIApp:
-        """As /predict, for many pictures; one that is bad refuses the request and is named."""
-        return _json(Answers(await judged(request, many=True)))
+        """As /predict, for many pictures; in the place of a bad one stands what is wrong with it."""
+        switches = _switches(request, BatchSwitches)
+        found = images.sources(*_body(request), True, settings.max_images)
+        forms = await forms_of(request, found, switches.canonical)
+        good = [form for form in forms if isinstance(form, images.Form)]
+        if switches.strict and len(good) < len(forms):
+            raise Refusal(422, next(form.detail for form in forms if isinstance(form, Refusal)))
+        answers = iter(await judged(request, good, switches.input) if good else [])
+        return _json(Answers([
+            next(answers) if isinstance(form, images.Form) else Failure(form.detail) for form in forms
+        ]))  # fmt: skip
 
     @post("/explain", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
     async def explanation(
@@ -143,7 +185,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         of: Annotated[str, Parameter(query="class", pattern="^[0-9]?$")] = "",
     ) -> Response[Explanation]:
         """Where the network looks, for a class or for the one that it reads; as a picture to who accepts image/png."""
-        [form] = await levels(request, False, canonical)
+        form = await only_form(request, canonical)
         [answer] = await service.judge(request.scope, [form.content])
         image = _image(form.content)
         answer.input = image.tolist()
@@ -160,7 +202,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
     @post("/read", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
     async def reading(request: Request) -> Reading:
         """The digits of a picture that has one or more of them, line by line, from left to right."""
-        [source] = sources(request, False)
+        source = only_source(request)
         picture = source.content if source.is_picture else _image(source.content)
         found = await service.in_thread(request.scope, service.dear, lines.read, service.predictor, picture)
         return Reading(
@@ -173,7 +215,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         layers = sum(service.predictor.config.depth)
         if layer >= layers:
             raise Refusal(422, f"layer is {layer}: this network's convolutions are 0 to {layers - 1}")
-        [form] = await levels(request, False, False)
+        form = await only_form(request, False)
         maps = await service.in_thread(
             request.scope, service.dear, feature_maps, service.predictor, _image(form.content), layer
         )
@@ -253,7 +295,7 @@ def _body(request: Request) -> tuple[bytes, str]:
     return state["body"], state["content_type"]
 
 
-def _json(answer: msgspec.Struct) -> ASGIApp:
+def _json(answer: msgspec.Struct | Answers) -> ASGIApp:
     """`answer` on its way out, for routes that cannot spare the time of Litestar's Response."""
     body = msgspec.json.encode(answer)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -265,7 +307,10 @@ def _json(answer: msgspec.Struct) -> ASGIApp:
     return app
 
 
-def _switches(request: Request) -> Switches:
+S = TypeVar("S", bound=Switches)
+
+
+def _switches(request: Request, kind: type[S]) -> S:
     """What the query asks for; typed parameters would cost each request some time, query or none.
 
     Raises:
@@ -273,9 +318,9 @@ def _switches(request: Request) -> Switches:
     """
     query = request.scope["query_string"]
     if not query:
-        return Switches()
+        return kind()
     try:
-        return msgspec.convert(dict(parse_qsl(query.decode("latin-1"), True)), Switches, strict=False)
+        return msgspec.convert(dict(parse_qsl(query.decode("latin-1"), True)), kind, strict=False)
     except msgspec.ValidationError as error:
         raise Refusal(400, f"the query does not fit: {error}") from error
 

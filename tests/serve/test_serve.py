@@ -1,6 +1,7 @@
 """What the service answers, asked as a client asks: a real process, real pictures, and everything that can be wrong."""
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -169,15 +170,68 @@ def test_json_that_does_not_fit_is_refused_with_a_sentence(server, body):
 
 @pytest.mark.parametrize("images", [[], [[]], [BLANK, [0]], [BLANK] * 1001, [[0]] * 10_001, "AAAA", [None]], ids=repr)
 def test_a_batch_that_does_not_fit_is_refused_with_a_sentence(server, images):
-    assert is_problem(server.client.post("/predict/batch", json={"images": images}), 400, 413)
+    assert is_problem(server.client.post("/predict/batch?strict=1", json={"images": images}), 400, 413, 422)
 
 
-def test_the_sentence_names_the_image_that_is_wrong(server):
-    detail = server.client.post("/predict/batch", json={"images": [BLANK, BLANK, [0]]}).json()["detail"]
-    assert "images[2]" in detail
+def test_a_bad_image_costs_the_others_nothing_and_is_named(server):
     digit = np.zeros((28, 28), np.uint8)
-    files = [("files", file_of(digit)), ("files", b"no picture")]
-    assert "file 2" in server.client.post("/predict/batch", files=files).json()["detail"]
+    batches = [
+        ({"json": {"images": [BLANK, [0], BLANK]}}, "images[1]"),
+        ({"files": [("files", file_of(digit)), ("files", b"no picture"), ("files", file_of(digit))]}, "file 2"),
+    ]
+    for body, named in batches:
+        assert named in server.client.post("/predict/batch?strict=1", **body).json()["detail"]
+        first, error, last = server.client.post("/predict/batch", **body).json()["predictions"]
+        assert error.keys() == {"error"}
+        assert named in error["error"]
+        assert first == last
+        assert first.keys() >= {"digit", "confidence", "verdict"}
+    assert server.client.post("/predict/batch", json={"images": [[0]]}).json()["predictions"][0].keys() == {"error"}
+
+
+@pytest.mark.parametrize("levels", [np.float32([0, 0.5, 1]), np.uint8([0, 1]), np.float32([0, 1])], ids=str)
+def test_levels_from_0_to_1_are_no_dark_picture(server, levels):
+    image = np.resize(levels, 784).tolist()
+    for answer in (
+        server.client.post("/predict", json={"image": image}),
+        server.client.post("/predict/batch?strict=1", json={"images": [image]}),
+    ):
+        assert is_problem(answer, 400, 422)
+        assert "from 0 to 255" in answer.json()["detail"]
+
+
+def test_base64_is_taken_as_programs_write_it(server):
+    content = file_of(np.random.default_rng(3).integers(0, 255, (28, 28)).astype(np.uint8))
+    plain = base64.b64encode(content).decode()
+    assert {*"+/"} & {*plain}
+    expected = server.client.post("/predict", json={"image": plain}).json()
+    for text in (base64.encodebytes(content).decode(), base64.urlsafe_b64encode(content).decode(), plain.rstrip("=")):
+        assert server.client.post("/predict", json={"image": text}).json() == expected
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
+def test_bodies_come_packed_and_no_larger_for_it(server, pack):
+    coding = {gzip.compress: "gzip", zlib.compress: "deflate"}[pack]
+    headers = {**JSON, "content-encoding": coding}
+    body = json.dumps({"image": BLANK}).encode()
+    plain = server.client.post("/predict", content=body, headers=JSON)
+    assert server.client.post("/predict", content=pack(body), headers=headers).json() == plain.json()
+    before = server.memory()
+    assert is_problem(server.client.post("/predict", content=pack(bytes(600 << 20)), headers=headers), 413)
+    assert server.memory() - before < 100e6
+    for bad in (body, pack(body)[:-3], pack(body) + b"more", b""):
+        assert is_problem(server.client.post("/predict", content=bad, headers=headers), 400)
+    assert server.metric("digitjax_held_bytes") == 0
+
+
+def test_large_answers_are_packed_for_those_who_take_it(server):
+    body = {"images": [BLANK] * 20}
+    plain = server.client.post("/predict/batch", json=body, headers={"accept-encoding": "identity"})
+    packed = server.client.post("/predict/batch", json=body, headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+    assert packed.json() == plain.json()
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/xml", "application/x-www-form-urlencoded", ";", "é"])
@@ -201,6 +255,7 @@ BROKEN_FORMS = {
     "no end": ("multipart/form-data; boundary=B", part("file", DIGIT)),
     "nothing": ("multipart/form-data; boundary=B", b""),
     "an end": ("multipart/form-data; boundary=B", b"--B--\r\n"),
+    "a text field, too": ("multipart/form-data; boundary=B", part("token", b"abc") + part("file", DIGIT) + b"--B--"),
     "another field": ("multipart/form-data; boundary=B", part("picture", DIGIT) + b"--B--"),
     "two files": ("multipart/form-data; boundary=B", 2 * part("file", DIGIT) + b"--B--"),
     "a thousand parts": ("multipart/form-data; boundary=B", 1000 * part("file", b"") + b"--B--"),
@@ -271,7 +326,7 @@ def test_a_bad_picture_is_refused_with_a_sentence_and_costs_no_memory(server, pi
         server.client.post("/predict", content=picture, headers=PNG),
         server.client.post("/predict", files={"file": picture}),
         server.client.post("/predict", json={"image": encoded}),
-        server.client.post("/predict/batch", json={"images": [encoded]}),
+        server.client.post("/predict/batch?strict=1", json={"images": [encoded]}),
     ):
         assert is_problem(response, 400, 422)
     assert server.memory() - before < 50e6
@@ -298,7 +353,11 @@ def test_a_small_png_is_read_as_the_library_reads_it_even_if_damaged(data):
 
 def test_unknown_paths_methods_and_parameters_are_problems_too(server):
     assert is_problem(server.client.get("/nowhere"), 404)
+    for nowhere in ("/v1/models/digitjax:predict", "/nowhere", "/model/more"):
+        assert is_problem(server.client.post(nowhere, json={}), 404)
     assert is_problem(server.client.get("/predict"), 405)
+    assert is_problem(server.client.post("/model", json={}), 405)
+    assert is_problem(server.client.post("/app.js", json={}), 405)
     assert is_problem(server.client.delete("/model"), 405)
     assert is_problem(server.client.post("/predict?input=perhaps", json={"image": BLANK}), 400)
 
@@ -333,7 +392,7 @@ def test_a_body_over_the_limit_is_refused_with_and_without_its_length(server):
     assert is_problem(server.client.post("/predict", content=large, headers=JSON), 413)
     chunks = (large[start : start + 65536] for start in range(0, len(large), 65536))
     assert is_problem(server.client.post("/predict", content=chunks, headers=JSON), 413)
-    assert is_problem(server.client.post("/predict", content=b"", headers={**JSON, "content-encoding": "gzip"}), 415)
+    assert is_problem(server.client.post("/predict", content=b"", headers={**JSON, "content-encoding": "br"}), 415)
 
 
 def test_a_request_id_comes_back_and_is_logged_and_a_bad_one_is_replaced(server):

@@ -1,5 +1,6 @@
 """The service as others' programs see it: Triton's client, and a fuzzer that believes every word of /schema."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from digitjax.data.datasets import Splits
-from tests.serve.serving import Server, running
+from tests.serve.serving import Server, file_of, running
 
 KEY = {"authorization": "Bearer secret"}
 INFER = "/v2/models/digitjax/infer"
@@ -44,17 +45,64 @@ def test_tritons_client_works_unchanged(server, images, binary):
         wanted = [triton.InferRequestedOutput(output["name"], binary_data=binary) for output in described["outputs"]]
         answer = client.infer("digitjax", [given], outputs=wanted, request_id="seven", headers={**KEY})
         everything = client.infer("digitjax", [given], headers={**KEY})
-        wrong = triton.InferInput("image", [1, 28, 28], "FP32")
-        wrong.set_data_from_numpy(np.zeros((1, 28, 28), np.float32))
+        wrong = triton.InferInput("image", [1, 28, 28], "FP64")
+        wrong.set_data_from_numpy(np.zeros((1, 28, 28), np.float64))
         with pytest.raises(triton.InferenceServerException, match="UINT8"):
             client.infer("digitjax", [wrong], headers={**KEY})
+        version = described["versions"][0]
+        assert client.is_model_ready("digitjax", version)
+        assert client.get_model_metadata("digitjax", version) == described
+        assert client.get_model_config("digitjax")["input"][0]["dims"] == [28, 28]
+        assert client.get_model_repository_index(headers={**KEY})[0]["name"] == "digitjax"
+        packed = {"request_compression_algorithm": "gzip", "response_compression_algorithm": "gzip"}
+        again = client.infer("digitjax", [given], model_version=version, headers={**KEY}, **packed)
+        with pytest.raises(triton.InferenceServerException, match="no version"):
+            client.infer("digitjax", [given], model_version="7", headers={**KEY})
+        with pytest.raises(triton.InferenceServerException, match="metrics"):
+            client.get_inference_statistics("digitjax")
     probabilities, digits = answer.as_numpy("probabilities"), answer.as_numpy("digit")
     assert answer.get_response()["id"] == "seven"
     assert (probabilities.dtype, digits.dtype) == (np.float32, np.int64)
     assert np.array_equal(everything.as_numpy("probabilities"), probabilities)
+    assert np.array_equal(again.as_numpy("probabilities"), probabilities)
     rows = server.client.post("/predict/batch", json={"images": images.tolist()}).json()["predictions"]
     assert [row["digit"] for row in rows] == digits.tolist()
     np.testing.assert_allclose([row["probabilities"] for row in rows], probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (1, 28, 28), (784,)], ids=str)
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32", "INT64"])
+def test_whatever_form_the_arrays_have_the_answer_is_the_same(server, images, datatype, shape, binary):
+    from tritonclient import http as triton
+    from tritonclient.utils import triton_to_np_dtype
+
+    given = triton.InferInput("image", [len(images), *shape], datatype)
+    given.set_data_from_numpy(images.reshape(-1, *shape).astype(triton_to_np_dtype(datatype)), binary_data=binary)
+    with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
+        found = client.infer("digitjax", [given], headers={**KEY}).as_numpy("digit").tolist()
+    rows = server.client.post("/predict/batch", json={"images": images.tolist()}).json()["predictions"]
+    assert found == [row["digit"] for row in rows]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_picture_files_are_bytes(server, images, binary):
+    from tritonclient import http as triton
+
+    files = [file_of(np.kron(255 - image, np.ones((5, 5), np.uint8))) for image in images]
+    given = triton.InferInput("image", [len(files)], "BYTES")
+    content = files if binary else [base64.b64encode(file) for file in files]
+    given.set_data_from_numpy(np.array(content, object), binary_data=binary)
+    with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
+        found = client.infer("digitjax", [given], headers={**KEY}).as_numpy("digit").tolist()
+    sent = [("files", file) for file in files]
+    rows = server.client.post("/predict/batch", files=sent).json()["predictions"]
+    assert found == [row["digit"] for row in rows]
+
+
+def test_optional_fields_may_be_null(server):
+    body = {"id": None, "parameters": None, "outputs": None, "inputs": [tensor(parameters=None)]}
+    assert server.client.post(INFER, json=body).status_code == 200
 
 
 def tensor(**changes: object) -> dict:
@@ -79,7 +127,14 @@ def test_data_may_be_nested_or_flat(server, data):
         {"inputs": [tensor(shape=[2, 28, 28])]},
         {"inputs": [tensor(shape=[-1, 28, 28])]},
         {"inputs": [tensor(shape=[0, 28, 28], data=[])]},
-        {"inputs": [tensor(shape=[1, 784])]},
+        {"inputs": [tensor(shape=[1, 785])]},
+        {"inputs": [tensor(shape=[])]},
+        {"inputs": [tensor(datatype="FP32", data=[0.5] * 784)]},
+        {"inputs": [tensor(datatype="FP32", data=["1"] * 784)]},
+        {"inputs": [tensor(datatype="FP32", data=[True] * 784)]},
+        {"inputs": [tensor(datatype="BYTES", shape=[1], data=["no base64!"])]},
+        {"inputs": [tensor(datatype="BYTES", shape=[1], data=[7])]},
+        {"inputs": [tensor(datatype="BYTES", shape=[2], data=["AAAA"])]},
         {"inputs": [tensor(shape=[10**30, 28, 28])]},
         {"inputs": [tensor(data=[256] * 784)]},
         {"inputs": [tensor(data=[[0] * 783, [0]])]},
