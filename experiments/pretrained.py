@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from digitjax.base import device
-from digitjax.data import datasets, numbers
+from digitjax.data import datasets
+from digitjax.generated import numbers
 from digitjax.reading import artifact, strips
 from digitjax.training import lines
 from experiments.scoreboard import FONTS, RUNS, train

@@ -63,7 +63,7 @@ def _learnt(config: Config, splits: Splits) -> Dataset:
     own, training = splits.train, config.training
     if not (training.hands or training.outliers):
         return own
-    from digitjax.data import hands, outliers  # OpenCV comes with them, and takes a while
+    from digitjax.generated import hands, outliers  # OpenCV comes with them, and takes a while
 
     others = outliers.joined(own, training.outliers, config.seed, config.fonts)
     more = hands.joined_to(own, training.hands, config.seed, config.fonts).take(slice(len(own.labels), None))

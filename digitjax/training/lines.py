@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Float32, Int32
 
 from digitjax.base.disk import write_file
 from digitjax.base.errors import DigitjaxError
-from digitjax.data import numbers
-from digitjax.data.numbers import Numbers
+from digitjax.generated import numbers
+from digitjax.generated.numbers import Numbers
 from digitjax.network import model
 from digitjax.network.model import BLANK, AnyArray, LineLogits, Strips, Variables
 

@@ -22,7 +22,7 @@ from experiments.pictures.strokes import glyph, smooth
 
 ROOT = Path(__file__).parent.parent.parent
 FAMILIES = sorted(pictures.families())
-TRAINED_ON = ("digitjax.network.augment", "digitjax.data.outliers", "digitjax.base.config")
+TRAINED_ON = ("digitjax.network.augment", "digitjax.generated.outliers", "digitjax.base.config")
 
 
 _digits = pictures._digits.__wrapped__  # without its cache

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from digitjax.base.errors import DigitjaxError
-from digitjax.data import numbers
 from digitjax.data.datasets import Splits
+from digitjax.generated import numbers
 from digitjax.network import model
 from digitjax.reading.strips import aligned, log_probability, voted
 from digitjax.training import lines

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from digitjax.data import fonts, hands, outliers
 from digitjax.data.formats import Dataset
+from digitjax.generated import fonts, hands, outliers
 from digitjax.picture.strips import HEIGHT, evened
 
 WIDTH = 208

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
-from digitjax.data import fonts
 from digitjax.data.formats import Dataset
+from digitjax.generated import fonts
 from digitjax.picture.canonical import fitted
 
 Draw = np.random.Generator

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax.data import outliers
 from digitjax.data.datasets import Dataset
+from digitjax.generated import outliers
 from digitjax.training import metrics
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax.data import hands, outliers
 from digitjax.data.datasets import Dataset
+from digitjax.generated import hands, outliers
 
 SEEDS = st.integers(0, 2**32 - 1)
 DIGIT = st.integers(0, 9)

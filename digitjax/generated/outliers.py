@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from digitjax.data import fonts
 from digitjax.data.formats import Dataset
-from digitjax.data.hands import Stroke, arc, curve, written
+from digitjax.generated import fonts
+from digitjax.generated.hands import Stroke, arc, curve, written
 from digitjax.picture.canonical import fitted
 
 NO_CLASS = -1

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitjax.data import numbers
 from digitjax.data.datasets import Splits
+from digitjax.generated import numbers
 from digitjax.network.model import FRAME
 from digitjax.picture import strips
 
