@@ -46,13 +46,12 @@ def run_train(args: options.Train) -> int:
 def _train(args: options.Train, first: bool) -> int:
     """Trains what is not finished; the first of several processes alone reports and writes."""
     from digitjax.base import config
-    from digitjax.data import datasets
-    from digitjax.reading import artifact
+    from digitjax.reading import artifact, upright
     from digitjax.report import results
     from digitjax.training import checkpoint, fit
 
     settings, run = args.config, args.run_dir
-    splits = datasets.load(settings.data, settings.validation_share)
+    splits = upright.load(settings.data, settings.validation_share)
     if args.distributed:
         hosts.require_same("options or data", config.to_json(settings) + splits.checksum)
     fit.sharing(settings.batch_size)  # before anything is written
@@ -85,8 +84,7 @@ def _result(figures: Mapping[str, Any], run: Path) -> str:
 
 
 def run_evaluate(args: options.Evaluate) -> int:
-    from digitjax.data import datasets
-    from digitjax.reading import artifact
+    from digitjax.reading import artifact, upright
     from digitjax.report import results
 
     found = artifact.read(args.model or ("outputs" if (Path("outputs") / artifact.MODEL).exists() else "pretrained"))
@@ -94,9 +92,9 @@ def run_evaluate(args: options.Evaluate) -> int:
         _log(f"model {found.name}")
     learnt = found.card["config"]
     if args.data:
-        digits, note, name = datasets.scored(args.data, found.card["provenance"]["data_checksum"])
+        digits, note, name = upright.scored(args.data, found.card["provenance"]["data_checksum"])
     else:
-        splits = datasets.load(learnt["data"], learnt["validation_share"])
+        splits = upright.load(learnt["data"], learnt["validation_share"])
         digits, note = splits.test, splits.note
         name = f"{splits.name}, {'test' if splits.official else 'held-back part (not an official test set)'}"
     if note:
@@ -250,13 +248,12 @@ def run_report(args: options.Report) -> int:
 
 
 def run_compare(args: options.Compare) -> int:
-    from digitjax.data import datasets
-    from digitjax.reading import artifact
+    from digitjax.reading import artifact, upright
     from digitjax.report import page, review
 
     first, second = artifact.read(args.first), artifact.read(args.second)
     learnt = first.card["config"]
-    splits = datasets.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
+    splits = upright.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
     kind = "test" if splits.official else "held-back part (not an official test set)"
     if not splits.official and second.card["provenance"]["data_checksum"] != splits.checksum:
         _log(f"{second.name} was trained on other data, which may hold these digits")
@@ -440,11 +437,10 @@ def _tell_left_out(words: Sequence[str]) -> list[str]:
     """Names the files in folders that are taken for no pictures."""
     from digitjax.data import inputs
 
-    files = [str(file) for file in inputs.left_out(words)]
+    files = inputs.left_out(words)
     if files:
-        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        _log(f"left out, not called as pictures are: {', '.join(files[:5])}{more}; name them to have them tried")
-    return files
+        _log(inputs.told_left_out(files))
+    return [str(file) for file in files]
 
 
 def _say_model(name: str, checksum: str) -> None:

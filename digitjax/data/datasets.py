@@ -14,6 +14,7 @@ from digitjax.data.formats import Dataset, Source
 from digitjax.data.tfds import LOCAL_MNIST, TFDS_NAMES, OfflineError, arrays_file, from_tfds
 
 VALIDATION_SIZE = 5_000
+NAMES = (*TFDS_NAMES, "mnist5k")
 _MNIST = "bab833be44432887b8367c256dc3f6f37f73632c1eabcb1cbc894e04f779a312"
 """MNIST's checksum: its last training images are held back, as everybody does. Another set may be sorted."""
 
@@ -65,10 +66,26 @@ def scored(source: str, learnt: str = "") -> tuple[Dataset, str, str]:
       DigitjaxError, UsageError: as for `load`.
     """
     name, found, note = _found(source)
-    if found.test is not None:
-        return found.test, note, f"{name}, test"
-    known = found.checksum == learnt or (name == "mnist5k" and learnt == _MNIST)
-    return found.whole, note, f"{name}, all of it" + ", which holds what this model was trained on" * known
+    digits, part = (found.whole, "all of it") if found.test is None else (found.test, "test")
+    known = len(digits.labels) if found.test is None and found.checksum == learnt else _shared(digits, learnt)
+    told = f", {known:,} of which this model was trained on" if known else ""
+    return digits, note, f"{name}, {part}{told}"
+
+
+def _shared(digits: Dataset, learnt: str) -> int:
+    """How many of these are training digits of the data set with that checksum, if it has a name and is here."""
+    for name in TFDS_NAMES:
+        if arrays_file(name).exists() or (name == "mnist" and os.environ.get(LOCAL_MNIST)):
+            found = from_tfds(name)
+            if found.checksum == learnt:
+                return _among(digits, found.whole)
+    # Some of MNIST's come with a package: no network is needed to know them.
+    return _among(digits, formats.mnist5k().whole) if learnt == _MNIST else 0
+
+
+def _among(digits: Dataset, known: Dataset) -> int:
+    images = {image.tobytes() for image in known.images}
+    return sum(image.tobytes() in images for image in digits.images)
 
 
 class Shelf(NamedTuple):
@@ -151,7 +168,7 @@ def _read(source: str) -> Source:
 
 
 def _divide(name: str, source: Source, validation_share: float) -> Splits:
-    whole, test, content = source
+    whole, test, content = source.whole, source.test, source.checksum
     places = stratified(whole.labels, seed=int(content[:8], 16))
     if len(whole.labels) < 80:  # a class may have one picture alone: then the parts have no class in common
         places = stratified(np.zeros_like(whole.labels), seed=int(content[:8], 16))

@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from digitjax.base.errors import DigitjaxError, UsageError, first_line
+from digitjax.data import arrays
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 """What counts as a picture in a folder; a file that is named is tried whatever it is called."""
 
 
@@ -65,8 +66,21 @@ class Rows(NamedTuple):
         return {"pictures": self.size, "member": self.member, "stamp": _stamp(self.file)}
 
 
+class Loaded(NamedTuple):
+    """Images of a file that is read whole: MATLAB's, HDF5, tables of numbers, arrays of another size or type."""
+
+    file: str
+    size: int
+
+    def name(self, place: int) -> dict[str, Any]:
+        return {"file": self.file, "row": place}
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"pictures": self.size, "stamp": _stamp(self.file)}
+
+
 class Table(NamedTuple):
-    """A column of a Parquet file: pictures as they were in their files, or 784 bytes in MNIST's form."""
+    """A column of a Parquet or Arrow file: pictures as they were in their files, or 784 bytes in MNIST's form."""
 
     file: str
     column: str
@@ -79,7 +93,7 @@ class Table(NamedTuple):
         return {"pictures": self.size, "column": self.column, "stamp": _stamp(self.file)}
 
 
-Input = Pictures | Rows | Table
+Input = Pictures | Rows | Table | Loaded
 Range = tuple[int, int]
 
 
@@ -115,6 +129,20 @@ def left_out(words: Sequence[str]) -> list[Path]:
     return [file for file in files if file.suffix.lower() not in SUFFIXES and not file.name.startswith(".")]
 
 
+def may_be_picture(file: Path) -> bool:
+    """Whether a file that lies among pictures is called as they are, or has no suffix at all."""
+    return file.suffix.lower() in SUFFIXES or not file.suffix
+
+
+def told_left_out(files: Sequence[Path]) -> str:
+    """Names what was left out, in a line; '' where nothing was."""
+    if not files:
+        return ""
+    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+    names = ", ".join(map(str, files[:5]))
+    return f"left out, not called as pictures are: {names}{more}; name them to have them tried"
+
+
 def inputs(words: Sequence[str]) -> list[Input]:
     """What is meant: files and patterns, folders of pictures, of IDX files or of Parquet files.
 
@@ -132,7 +160,7 @@ def inputs(words: Sequence[str]) -> list[Input]:
         if pictures:
             found.append(Pictures(pictures))
     if not sum(source.size for source in found):
-        raise DigitjaxError(f"{' '.join(words)} holds no pictures: name a folder, an .npz, an IDX or a Parquet file")
+        raise DigitjaxError(f"{' '.join(words)} holds no pictures: name a folder, or a file of arrays or tables")
     return found
 
 
@@ -199,9 +227,8 @@ class Reader:
         try:
             opened: Any = self._opened.get(number)
             if opened is None:
-                opened = _Cursor(source) if isinstance(source, Table) else _stream(source.file, source.member)
-                self._opened[number] = opened
-            if isinstance(source, Table):
+                opened = self._opened[number] = _opened(source)
+            if isinstance(source, Table | Loaded):
                 yield from opened.chunks(start, stop)
                 return
             opened.seek(source.offset + start * _IMAGE)
@@ -210,6 +237,35 @@ class Reader:
         except _DAMAGED as error:
             where = f"{source.file} is damaged between its pictures {start} and {stop}"
             raise DigitjaxError(f"{where} ({first_line(error)}): mend it, and run again with another --out") from error
+
+
+def _opened(source: Rows | Table | Loaded) -> Any:
+    if isinstance(source, Rows):
+        return _stream(source.file, source.member)
+    if isinstance(source, Table) and not source.file.endswith(".arrow"):
+        return _Cursor(source)
+    return _Whole(source)
+
+
+class _Whole:
+    """All rows of a file at once: in memory, or where Arrow maps them."""
+
+    def __init__(self, source: Table | Loaded):
+        from digitjax.data import formats
+
+        loaded = isinstance(source, Loaded)
+        self._rows = formats.images_of(Path(source.file)) if loaded else column(source, source.column)
+
+    def close(self) -> None:
+        self._rows = None
+
+    def chunks(self, start: int, stop: int) -> Iterator[Any]:
+        assert self._rows is not None
+        if isinstance(self._rows, np.ndarray):
+            yield self._rows[start:stop]
+        else:
+            for chunk in self._rows.slice(start, stop - start).chunks:
+                yield _unpacked(chunk)
 
 
 class _Cursor:
@@ -256,15 +312,19 @@ def _unpacked(column: Any) -> Any:
 
 def _many(file: Path) -> Sequence[Input] | None:
     """What an array file or a table holds; None where the file is a single picture."""
-    if file.suffix == ".parquet":
+    if file.suffix in (".parquet", ".arrow"):
         return [table(file)]
+    if {*file.suffixes} & {".npy", ".mat", ".h5", ".hdf5", ".csv", ".tsv", ".arff"}:
+        return [_loaded(file)]
     try:
+        if file.suffix.lower() not in SUFFIXES | {".npz"} and not is_idx(file, "images") and arrays.is_table(file):
+            return [_loaded(file)]
         if file.suffix == ".npz":
-            return _in_npz(file)
+            return _in_npz(file) or [_loaded(file)]
         if is_idx(file, "images"):
             with _stream(str(file), "") as stream:
-                size, *shape = idx_shape(stream.read(16))
-            if shape != [28, 28]:
+                (size, *shape), dtype = idx_shape(stream.read(16))
+            if shape != [28, 28] or dtype != np.uint8:
                 raise ValueError(f"its images are {shape}")
             if file.suffix != ".gz" and file.stat().st_size != 16 + size * _IMAGE:
                 raise ValueError(f"its header tells of {size} images, its size of another number")
@@ -277,19 +337,20 @@ def _many(file: Path) -> Sequence[Input] | None:
 
 def is_idx(file: Path, kind: Literal["images", "labels"]) -> bool:
     """Whether a file is named as MNIST's files are, in one of the ways in which unpackers leave them."""
-    dimensions = {"images": 3, "labels": 1}[kind]
-    return re.search(rf"[-._]idx{dimensions}([-._]ubyte)?(\.gz)?$", file.name) is not None
+    dimensions = {"images": "3", "labels": "[12]"}[kind]
+    return re.search(rf"[-._]idx{dimensions}([-._](ubyte|int))?(\.gz)?$", file.name) is not None
 
 
-def idx_shape(content: bytes) -> list[int]:
-    """The shape of an IDX array of bytes, by its head (the format of the MNIST site: magic, sizes, content).
+def idx_shape(content: bytes) -> tuple[list[int], np.dtype]:
+    """Shape and type of an IDX array, by its head (the format of the MNIST site: magic, sizes, content).
 
     Raises:
-      ValueError: it is none.
+      ValueError: it is none of bytes or of 32-bit integers.
     """
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError(f"it starts with {content[:4]!r}, not with the mark of IDX bytes")
-    return np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4").tolist()
+    types = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in types or len(content) < 4 + 4 * content[3]:
+        raise ValueError(f"it starts with {content[:4]!r}, not with the mark of IDX")
+    return np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4").tolist(), types[content[2]]
 
 
 def _in_npz(file: Path) -> Sequence[Rows]:
@@ -306,35 +367,80 @@ def _in_npz(file: Path) -> Sequence[Rows]:
                 shape, by_columns, dtype = header(stream)
                 if dtype == np.uint8 and not by_columns and len(shape) > 1 and np.prod(shape[1:]) == _IMAGE:
                     found[member] = Rows(str(file), member, shape[0], stream.tell())
-    if not found:
-        raise ValueError("none of its arrays holds images")
     return [found["images.npy"]] if "images.npy" in found else list(found.values())
 
 
+def _loaded(file: Path) -> Loaded:
+    from digitjax.data import formats
+
+    return Loaded(str(file), len(formats.images_of(file)))
+
+
 def table(file: Path) -> Table:
-    """The column of pictures of a Parquet file.
+    """The column of pictures of a Parquet or Arrow file.
 
     Raises:
       DigitjaxError: it has none, or is damaged.
     """
     require("pyarrow")
     import pyarrow as pa
-    import pyarrow.parquet
 
     try:
-        opened = pyarrow.parquet.ParquetFile(file)
-        for field in opened.schema_arrow:
+        schema, rows = _schema(file)
+        for field in schema:
             kind = field.type
             packed = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
             numbers = (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and kind.value_type == pa.uint8()
             if packed or numbers or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-                return Table(str(file), field.name, opened.metadata.num_rows)
+                return Table(str(file), field.name, rows)
     except (pa.ArrowException, OSError) as error:
-        raise DigitjaxError(
-            f"{file} is no Parquet file, or damaged ({first_line(error)}): name another file"
-        ) from error
-    names = ", ".join(opened.schema_arrow.names)
+        told = f"{file} is no {file.suffix} file, or damaged ({first_line(error)}): name another file"
+        raise DigitjaxError(told) from error
+    names = ", ".join(schema.names)
     raise DigitjaxError(f"{file} has no column of pictures, or of 784 bytes each, among {names}: name another file")
+
+
+def _schema(file: Path) -> tuple[Any, int]:
+    if file.suffix == ".arrow":
+        whole = _arrow(file)
+        return whole.schema, whole.num_rows
+    import pyarrow.parquet
+
+    opened = pyarrow.parquet.ParquetFile(file)
+    return opened.schema_arrow, opened.metadata.num_rows
+
+
+def _arrow(file: Path | str) -> Any:
+    """A table in Arrow's own form, of a stream, as Hugging Face's cache has it, or of a file; it stays on disk."""
+    import pyarrow as pa
+
+    mapped = pa.memory_map(str(file))
+    try:
+        return pa.ipc.open_stream(mapped).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(mapped).read_all()
+
+
+def columns(table: Table) -> list[str]:
+    """The names of all columns of a table's file."""
+    return list(_schema(Path(table.file))[0].names)
+
+
+def column(table: Table, name: str) -> Any:
+    """A column of a table's file, whole.
+
+    Raises:
+      DigitjaxError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        if table.file.endswith(".arrow"):
+            return _arrow(table.file).column(name)
+        return pyarrow.parquet.read_table(table.file, columns=[name]).column(0)
+    except (pa.ArrowException, OSError) as error:
+        raise DigitjaxError(f"{table.file} is damaged ({first_line(error)}): name another file") from error
 
 
 def _stream(file: str, member: str) -> Any:

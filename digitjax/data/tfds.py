@@ -86,7 +86,7 @@ def _from_arrays(name: str, file: Path) -> Source:
             expected = str(arrays["checksum"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DigitjaxError(f"{file} is damaged ({error}): delete it and run again") from error
-    source = Source.of(*parts)
+    source = Source.of(parts[0], parts[1])
     if source.checksum != expected:
         found = f"its checksum is {source.checksum}, not {expected}"
         raise DigitjaxError(f"{file} was altered: {found}: delete it and run again")
@@ -125,7 +125,7 @@ def _prepare(name: str, file: Path, local: Path | None) -> None:
         }
         written = file.with_suffix(f".{os.getpid()}.tmp")
         with written.open("wb") as stream:
-            np.savez(stream, checksum=Source.of(*parts).checksum, **arrays)
+            np.savez(stream, checksum=Source.of(parts[0], parts[1]).checksum, **arrays)
         written.replace(file)
 
 

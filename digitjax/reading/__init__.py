@@ -2,6 +2,7 @@
 
 - `trust`: calibrated confidence; digit, unsure, or not a digit
 - `artifact`: a trained model as one file: read and write
+- `upright`: data sets that lie on their side or are mirrored, put right
 - `predict`: Predictor: a trained model ready for use
 - `strips`: the line network ready for use
 - `layout`, `lines`: several digits in one picture: where its lines are, what they say, which ink is whose
@@ -10,4 +11,4 @@
 - `export`: StableHLO, safetensors, Keras, HDF5 and ONNX files
 """
 
-__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "strips", "trust"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["artifact", "bulk", "export", "files", "layout", "lines", "predict", "strips", "trust", "upright"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -14,7 +14,7 @@ from digitjax.data import datasets, tfds
 from digitjax.data.datasets import Dataset, Splits
 from digitjax.network import explain, model
 from digitjax.picture.pixels import read_picture
-from digitjax.reading import artifact
+from digitjax.reading import artifact, upright
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.files import Answer
 from digitjax.reading.predict import Predictor
@@ -110,7 +110,7 @@ def _opened(run: Path) -> tuple[Artifact, Splits]:
         raise DigitjaxError(f"{run} is a file: name the folder of a run")
     found = artifact.read(run)
     learnt = found.card["config"]
-    splits = datasets.load(learnt["data"], learnt["validation_share"])
+    splits = upright.load(learnt["data"], learnt["validation_share"])
     if splits.checksum != found.card["provenance"]["data_checksum"]:
         raise DigitjaxError(
             f"{run} was trained on other data than {splits.name} is now: bring those back, or train anew"

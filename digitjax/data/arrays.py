@@ -1,0 +1,165 @@
+"""Arrays by name, out of any file that holds some: .npz, .npy, MATLAB's, HDF5, tables of numbers; never by pickle."""
+
+import gzip
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digitjax.base.errors import DigitjaxError
+
+TAKEN = (
+    "a folder a class, IDX files, .npz, .mat, .h5 (images and labels, x_train and y_train, train/data and train/target "
+    "...), .npy (images.npy beside labels.npy), .parquet or .arrow, .csv, .tsv or .arff (a row a picture: its grey "
+    "levels and its label)"
+)
+"""The forms of digits that are read, for messages."""
+MOST_BYTES = 8 << 30
+"""Of one array, unpacked: a header may claim anything."""
+IMAGES = ("images", "image", "x", "data", "pixels", "features", "fea")
+LABELS = ("labels", "label", "y", "target", "targets", "class", "classes", "digit", "gnd")
+PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test", "t": "test"} | dict.fromkeys(
+    ("val", "valid", "validation", "dev"), "val"
+)
+_SQUARES = [side * side for side in range(8, 129)]
+
+
+def read(file: Path) -> Mapping[str, np.ndarray]:
+    """Every array of numbers in a file; of a table of numbers `images` and, where it has them, `labels`.
+
+    Raises:
+      DigitjaxError: the file is in no form that is taken, or damaged.
+    """
+    kind = file.suffix.lower() if file.suffix.lower() != ".gz" else Path(file.stem).suffix.lower()
+    readers = {".npz": _npz, ".npy": _npy, ".mat": _mat, ".h5": _hdf5, ".hdf5": _hdf5}
+    try:
+        found = readers.get(kind, _table)(file)
+    # The readers of other formats raise whatever a damaged file leads them to.
+    except (Exception, MemoryError) as error:
+        if isinstance(error, DigitjaxError):
+            raise
+        what = f"is no readable {kind} file of numbers" if kind in readers else "has lines that are no row of numbers"
+        raise DigitjaxError(f"{file} {what}: give {TAKEN}") from error
+    return {name: array for name, array in found.items() if array.dtype.kind in "buif"}
+
+
+def parts(found: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels among arrays, by part: '' (undivided), train, val, test."""
+    images, labels = by_part(found, IMAGES), by_part(found, LABELS)
+    return {part: (images[part], labels[part]) for part in images if part in labels}
+
+
+def by_part(found: Mapping[str, np.ndarray], words: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The array of each part that one of these words names: x_train, trainX, train/data, images ..."""
+    chosen: dict[str, np.ndarray] = {}
+    for word in reversed(words):  # the first words count most
+        for name, array in found.items():
+            tokens = [token.lower() for token in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+            if word in tokens:
+                chosen[next((PARTS[token] for token in tokens if token in PARTS), "")] = array
+    return chosen
+
+
+def is_table(file: Path) -> bool:
+    """Whether a file holds rows of numbers, whatever it is called."""
+    with file.open("rb") as stream:
+        start = stream.read(4096)
+    if start[:2] == b"\x1f\x8b":
+        start = zlib.decompressobj(wbits=31).decompress(start, 4096)
+    return re.fullmatch(rb"([-+\d.eE\"']+[\s,;]+){50,}[-+\d.eE\"']*", start) is not None
+
+
+def _bounded(name: str, shape: tuple[int, ...], size: int) -> None:
+    if np.prod(shape, dtype=float) * size > MOST_BYTES:
+        raise ValueError(f"{name} would have {shape} elements")
+
+
+def _npz(file: Path) -> Mapping[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            _bounded(member.filename, (member.file_size,), 1)
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
+
+
+def _npy(file: Path) -> Mapping[str, np.ndarray]:
+    with file.open("rb") as stream:
+        return {file.stem: np.load(stream, allow_pickle=False)}
+
+
+def _mat(file: Path) -> Mapping[str, np.ndarray]:
+    """MATLAB's up to version 7.2 by SciPy; 7.3 is HDF5, with its axes the other way round."""
+    import scipy.io
+
+    if file.read_bytes()[512:520].startswith(b"\x89HDF"):
+        return {name: array.T for name, array in _hdf5(file).items()}
+    for name, shape, _ in scipy.io.whosmat(file):
+        _bounded(name, shape, 1)
+    return dict(_flat("", scipy.io.loadmat(file, simplify_cells=True)))
+
+
+def _flat(name: str, found: Any) -> list[tuple[str, np.ndarray]]:
+    """The arrays of a nest of structs, named by their ways."""
+    if isinstance(found, Mapping):
+        return [pair for key, value in found.items() if key[:2] != "__" for pair in _flat(f"{name}/{key}", value)]
+    return [(name.lstrip("/"), np.asarray(found))] if isinstance(found, np.ndarray) else []
+
+
+def _hdf5(file: Path) -> Mapping[str, np.ndarray]:
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise DigitjaxError(f"{file} is HDF5, for which h5py is missing: pip install 'digitjax[export]'") from error
+
+    found: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "buif":
+            _bounded(name, item.shape, item.dtype.itemsize)
+            found[name] = item[()]
+
+    with h5py.File(file) as opened:
+        opened.visititems(keep)
+    return found
+
+
+def _table(file: Path) -> Mapping[str, np.ndarray]:
+    """Rows of numbers, packed or not: CSV as Kaggle has it, ARFF as OpenML has it, or with spaces between them."""
+    content = file.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        unpacking = zlib.decompressobj(wbits=31)
+        content = unpacking.decompress(content, MOST_BYTES) if not unpacking.unused_data else gzip.decompress(content)
+    text = content.decode().replace('"', "").replace("'", "")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("%", "@", "#"))]
+    delimiter = next((sign for sign in (",", ";", "\t") if lines and sign in lines[0]), None)
+    head = [word.strip().lower() for word in lines[0].split(delimiter)] if lines else []
+    try:
+        [float(word) for word in head]
+        head = []
+    except ValueError:
+        lines = lines[1:]
+    rows = np.loadtxt(lines, delimiter=delimiter, dtype=np.float32, ndmin=2)
+    return _columns(file, rows, [place for place, name in enumerate(head) if name in LABELS])
+
+
+def _columns(file: Path, rows: np.ndarray, named: list[int]) -> Mapping[str, np.ndarray]:
+    """Grey levels and labels of rows: the label before or behind them, ten of them behind, or none."""
+    number = rows.shape[1] if rows.size else 0
+    if number - 1 in _SQUARES:
+        # The border of a picture is all ground, at either end: what varies there from 0 to 10 are labels.
+        spans = [np.ptp(ends) if _may_label(ends) else -1 for ends in (rows[:, 0], rows[:, -1])]
+        place = named[0] if named else (0 if spans[0] >= spans[1] else number - 1)
+        return {"images": np.delete(rows, place, 1), "labels": rows[:, place]}
+    if number - 10 in _SQUARES and (rows[:, -10:].sum(1) == 1).all():
+        return {"images": rows[:, :-10], "labels": rows[:, -10:]}
+    if number in _SQUARES:
+        return {"images": rows}
+    raise DigitjaxError(f"{file} has rows of {number} numbers: give a picture's 784 grey levels and its label")
+
+
+def _may_label(values: np.ndarray) -> bool:
+    return bool(values.min() >= 0 and values.max() <= 10 and not (values % 1).any())
