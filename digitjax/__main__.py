@@ -272,6 +272,10 @@ def run_export(args: options.Export) -> int:
 
     out = args.out or Path(f"model.{args.format}")
     _require_new(out)
+    if args.model == "lines":
+        export.write_lines(args.format, out)
+        document = {"file": str(out), "format": args.format, "bytes": out.stat().st_size}
+        return _answer(args, document, f"{out}: the line network as {args.format}, {document['bytes']:,} bytes")
     found = artifact.read(args.model)
     _say_model(found.name, found.checksum)
     export.write(found, args.format, out)

@@ -139,7 +139,7 @@ class Export(Common):
     out: Path | None = None
     """The new file; model.FORMAT if not given."""
     model: str = "pretrained"
-    """A run folder, a model file, or pretrained."""
+    """A run folder, a model file, pretrained, or lines: the line network that ships."""
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,8 @@ class Convolution(nn.Module):
 
 FRAME = 4
 """Columns of a strip for each place in which the line network sees a digit or none."""
+LINE_STAGES = ((16, 2), (32, 2), (64, 0), (64, 1), (96, 0))
+"""Of the line network's convolutions: channels; behind each nothing is halved, its height (1), or its width too (2)."""
 BLANK = 10
 """The class of a place without a digit."""
 LineLogits = Float[AnyArray, "batch _ 11"]
@@ -269,7 +271,7 @@ class LineNetwork(nn.Module):
     def __call__(self, strips: Strips, train: bool) -> LineLogits:
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.95)
         x = normalise(strips)
-        for width, pool in ((16, 2), (32, 2), (64, 0), (64, 1), (96, 0)):
+        for width, pool in LINE_STAGES:
             x = Convolution(width, "SAME", use_bias=False)(x, pool=pool == 2)
             if pool == 1:  # lower, but no narrower
                 batch, height, along, channels = x.shape

@@ -123,17 +123,19 @@ def write(file: Path, variables: Variables, temperature: float, card: dict[str, 
     """Writes an .npz without pickles."""
     from digitjax.base.disk import write_file
 
-    leaves = jax.tree.leaves_with_path(variables)
-    arrays: dict[str, Any] = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves
-    }
     about = np.frombuffer(json.dumps({"temperature": temperature, "card": card}).encode(), np.uint8)
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as stream:
-            np.savez(stream, about=about, **arrays)
+            np.savez(stream, about=about, **flat(variables))
 
     write_file(file, save)
+
+
+def flat(variables: Variables) -> dict[str, Any]:
+    """The arrays by their ways through the tree."""
+    leaves = jax.tree.leaves_with_path(variables)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
 def read(file: Path) -> tuple[Variables, float]:

@@ -19,7 +19,7 @@ from digitjax.__main__ import main
 from digitjax.base.config import NETWORKS, ModelConfig
 from digitjax.base.errors import DigitjaxError, UsageError
 from digitjax.network import model
-from digitjax.reading import artifact, export, trust
+from digitjax.reading import artifact, export, strips, trust
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.predict import Judged, Predictor, load
 from experiments import exports
@@ -266,3 +266,25 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
     for kind in set(export.FORMATS) - {"h5"}:  # Keras makes the folder
         with pytest.raises(DigitjaxError, match="cannot be written"):
             export.write(taught(SMALL), kind, tmp_path / "none" / f"model.{kind}")
+
+
+@pytest.mark.parametrize(("batch", "width"), [(1, 64), (3, 208)])
+def test_the_line_network_says_the_same_in_every_runtime(tmp_path, batch, width):
+    import onnxruntime
+
+    drawn = np.random.default_rng(width).integers(0, 256, (batch, 40, width)).astype(np.uint8)
+    variables, _ = strips.read(strips.FILE)
+    expected = np.asarray(model.line_logits(jax.device_put(variables), drawn))
+    for kind in ("onnx", "stablehlo", "safetensors"):
+        assert main(["export", "--model", "lines", "--format", kind, "--out", str(tmp_path / kind)]) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx"), providers=["CPUExecutionProvider"])
+    logits, probabilities = session.run(None, {"image": drawn})
+    program = jax.export.deserialize(bytearray((tmp_path / "stablehlo").read_bytes()))
+    for found in (logits, np.asarray(program.call(drawn))):
+        np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+    assert {name: array.shape for name, array in load_file(tmp_path / "safetensors").items()} == {
+        name: array.shape for name, array in strips.flat(variables).items()
+    }
+    assert main(["export", "--model", "lines", "--format", "keras", "--out", str(tmp_path / "a.keras")]) == 2
+    assert not (tmp_path / "a.keras").exists()
