@@ -23,9 +23,10 @@ from digitjax.reading.strips import Spotted
 from digitjax.reading.trust import VERDICTS
 
 SHARE = 0.58  # of a strip's height that a usual digit has
-LONG = 1.2  # a picture so much wider than high may be one line,
-FILLED = 0.3  # and so may one whose digits are so much of its height
+LONG, WIDE = 2.0, 1.2  # a picture so much wider than high is one line, or may be one,
+FILLED = 0.3  # and so is one whose digits are so much of its height
 SURE, LIKELY = 0.9, 0.3
+TURNED_FROM, MOST_TURNED = 4, 400  # digits that a page must show which is said to lie; pieces of one that is tried
 
 
 class Digit(NamedTuple):
@@ -48,6 +49,8 @@ class Reading(NamedTuple):
     """The probability that the text is right, whole."""
     truncated: bool = False
     """Whether there was more than is read of one picture."""
+    turned: int = 0
+    """Degrees by which the page lies turned clockwise: 0, 90, 180 or 270. Boxes are those of the picture as it came."""
 
 
 class Cut(NamedTuple):
@@ -72,10 +75,50 @@ def read(predictor: Predictor, source: Any) -> Reading:
       PictureError: the picture is bad; the message says what is wrong and what to send.
     """
     picture, size = read_sized(source)
+    upright, by_ink, pieces = _read(predictor, picture, size)
+    best = upright
+    if not _is_line(picture, by_ink) and TURNED_FROM <= pieces <= MOST_TURNED and _may_lie(upright, pieces):
+        for quarters in (1, 3, 2):
+            size_so = size if quarters == 2 else size[::-1]
+            found, _, _ = _read(predictor, np.ascontiguousarray(np.rot90(picture, quarters)), size_so)
+            # A page that lies has to be read much better so: some digits are digits upside down, too.
+            if _surely(found) >= max(TURNED_FROM, 1.25 * _surely(upright), _surely(best)):
+                best = _seen_upright(found, quarters, size)
+    return best
+
+
+def _surely(reading: Reading) -> float:
+    """How many digits are sure, weighed by how sure all are."""
+    digits = [one for line in reading.lines for one in line]
+    return sum(one.verdict == "digit" for one in digits) * reading.confidence ** (1 / max(1, len(digits)))
+
+
+def _may_lie(reading: Reading, pieces: int) -> bool:
+    """Whether so little of what should be digits is read so surely that the page may lie on its side."""
+    digits = sum(map(len, reading.lines))
+    return reading.confidence ** (1 / max(1, digits)) < 0.93 or _surely(reading) < 0.6 * max(digits, 0.7 * pieces)
+
+
+def _seen_upright(reading: Reading, quarters: int, size: tuple[int, int]) -> Reading:
+    """What was read of a picture turned by so many quarters, with boxes in the one before it was turned."""
+    width, height = size
+
+    def back(box: list[int]) -> list[int]:
+        x, y, wide, high = box
+        if quarters == 2:
+            return [width - x - wide, height - y - high, wide, high]
+        return [width - y - high, x, high, wide] if quarters == 1 else [y, height - x - wide, high, wide]
+
+    rows = [[one._replace(box=back(one.box)) for one in line] for line in reading.lines]
+    return reading._replace(lines=rows, turned=90 * quarters)
+
+
+def _read(predictor: Predictor, picture: Pixels, size: tuple[int, int]) -> tuple[Reading, Sequence[Cut], int]:
+    """What a picture says as it stands, its lines of ink, and how many pieces these have."""
     reader = strips.load()
-    by_ink, truncated = lines_of(picture)
+    by_ink, truncated, pieces = lines_of(picture)
     whole = _as_line(picture, by_ink)
-    if whole and len(by_ink) == 1:
+    if whole and len(by_ink) == 1 and _is_line(picture, by_ink):
         of_line, of_ink = reader.agreed(whole.strip, by_ink[0].strip)
         # Its boxes are those of the ink, if the ink says the same.
         cuts, spotted = (by_ink, [of_ink]) if min(of_ink.confidences, default=0) > 0.5 else ([whole], [of_line])
@@ -85,7 +128,7 @@ def read(predictor: Predictor, source: Any) -> Reading:
         taken = slice(-1, None) if whole and _likelier(spotted[-1], spotted[:-1]) else slice(len(by_ink))
         cuts, spotted = cuts[taken], spotted[taken]
     if not cuts:
-        return Reading("", [], truncated=truncated)
+        return Reading("", [], truncated=truncated), by_ink, pieces
     rows = _judged(predictor, cuts, spotted, size, picture)
     believed = _believed(rows, spotted)
     kept = [rows[place] for place in believed]
@@ -95,7 +138,7 @@ def read(predictor: Predictor, source: Any) -> Reading:
         verdict = VERDICTS[judged.verdicts[0]]
         kept = [[Digit(int(judged.digits[0]), float(judged.confidences[0]), kept[0][0].box, verdict)]]
         confidence = kept[0][0].confidence
-    return Reading(_text(kept), kept, confidence if kept else 0.0, truncated)
+    return Reading(_text(kept), kept, confidence if kept else 0.0, truncated), by_ink, pieces
 
 
 def marked(reading: Reading) -> str:
@@ -115,13 +158,13 @@ def _text(lines: Sequence[Sequence[Digit]], unsure: str = "") -> str:
     return "\n".join(said)
 
 
-def lines_of(picture: Pixels) -> tuple[list[Cut], bool]:
-    """The lines of ink on a page, from top to bottom; whether there are more pieces of ink than are looked at."""
+def lines_of(picture: Pixels) -> tuple[list[Cut], bool, int]:
+    """The lines of ink on a page, from top to bottom; whether there are more pieces than are looked at; how many."""
     look = layout.look(picture)
     found, labels, lines = layout.lines(look.found)
     scale = float(look.corner[0]), float(look.corner[1]), 1 / look.zoom, 1 / look.zoom
-    more = sum(len(line.members) for line in lines) >= layout.MOST_COMPONENTS
-    return [_cut(found, labels, line, scale) for line in lines], more
+    pieces = sum(len(line.members) for line in lines)
+    return [_cut(found, labels, line, scale) for line in lines], pieces >= layout.MOST_COMPONENTS, pieces
 
 
 def _cut(found: Ink, labels: Labels, line: Line, scale: tuple[float, float, float, float]) -> Cut:
@@ -148,8 +191,7 @@ def _cut(found: Ink, labels: Labels, line: Line, scale: tuple[float, float, floa
 def _as_line(picture: Pixels, by_ink: Sequence[Cut]) -> Cut | None:
     """A picture that may be one line, as it is: it is long, or one line of ink fills it. None for any other."""
     height, width = picture.shape[:2]
-    filled = len(by_ink) == 1 and by_ink[0].scale[3] * SHARE * HEIGHT / by_ink[0].zoom > FILLED * height
-    if not filled and width < LONG * height:
+    if width < WIDE * height and not _is_line(picture, by_ink):
         return None
     grey = grey_of(picture)
     if bright_on_dark(grey, several=True):
@@ -160,6 +202,12 @@ def _as_line(picture: Pixels, by_ink: Sequence[Cut]) -> Cut | None:
     labels = cv2.connectedComponents((found > 0.4).astype(np.uint8), connectivity=8)[1].astype(np.int32)
     scale = 0.0, 0.0, width / close.shape[1], height / close.shape[0]
     return Cut(strip(close), found, labels, 0.0, HEIGHT / close.shape[0], scale)
+
+
+def _is_line(picture: Pixels, by_ink: Sequence[Cut]) -> bool:
+    height, width = picture.shape[:2]
+    filled = len(by_ink) == 1 and by_ink[0].scale[3] * SHARE * HEIGHT / by_ink[0].zoom > FILLED * height
+    return filled or width >= LONG * height
 
 
 def _likelier(whole: Spotted, by_line: Sequence[Spotted]) -> bool:
