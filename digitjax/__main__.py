@@ -186,7 +186,7 @@ def run_read(args: options.Read) -> int:
     left_out = _tell_left_out(args.files)
     predictor = predict.load(args.model)
     pages = files.read_all(predictor, inputs.named(args.files))
-    documents = [page.document(args.mark_unsure) for page in pages]
+    documents = [page.document(args.mark_unsure, args.table) for page in pages]
     if args.csv:
         files.write_csv(args.csv, documents)
     if args.show:
@@ -202,7 +202,10 @@ def run_read(args: options.Read) -> int:
         else:
             if "truncated" in document:
                 _log(f"digitjax: {document['file']}: there is more than is read of one picture: cut it in parts")
-            lines += [f"{_plain(document['file'])}: {line}" for line in document["text"].split("\n")]
+            if "turned" in document:
+                _log(f"digitjax: {document['file']}: it lies turned by {document['turned']} degrees, and was read so")
+            told = ["\t".join(row) for row in document["table"]] if args.table else document["text"].split("\n")
+            lines += [f"{_plain(document['file'])}: {line}" for line in told]
     if any("error" not in document for document in documents):
         _say_model(predictor.name, predictor.checksum)
     _answer(args, {"model": predictor.checksum, "pictures": documents, "left_out": left_out}, "\n".join(lines))

@@ -86,8 +86,10 @@ class Read(Common):
     """A run folder, a model file, or pretrained."""
     mark_unsure: bool = False
     """Write a question mark for a digit that the model is not sure of."""
+    table: bool = False
+    """Rows and columns: numbers above each other make a column, cells are parted by tabs, empty ones are empty."""
     csv: Path | None = None
-    """Write the texts to this new file."""
+    """Write the texts to this new file, or with --table the cells."""
     show: Path | None = None
     """Write a sheet to this new PNG: each picture, with a box around each digit and what it was read as."""
 

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from digitjax.base.errors import DigitjaxError
 from digitjax.network import explain, model
-from digitjax.reading import lines
+from digitjax.reading import lines, tables
 from serve import feedback, images, metrics
 from serve.openapi import FILE, IMAGE, ONE_OF_MANY, answers_with, fields, problems, several, takes
 from serve.problems import Refusal
@@ -85,6 +85,10 @@ class Reading(msgspec.Struct):
     """The probability that the text is right, whole."""
     truncated: bool
     """Whether there was more than is read of one picture."""
+    turned: int
+    """Degrees by which the page lies turned clockwise; boxes are those of the picture as it came."""
+    table: list[list[str]] | None = None
+    """With `table=1`: the cells, row by row."""
 
 
 class Features(msgspec.Struct):
@@ -200,14 +204,14 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         return Response(Explanation(**answered, method=method, explained=explained, heatmap=rows))
 
     @post("/read", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
-    async def reading(request: Request) -> Reading:
-        """The digits of a picture that has one or more of them, line by line, from left to right."""
+    async def reading(request: Request, table: bool = False) -> Reading:
+        """The digits of a picture that has one or more of them, line by line, from left to right; as a table, too."""
         source = only_source(request)
         picture = source.content if source.is_picture else _image(source.content)
         found = await service.in_thread(request.scope, service.dear, lines.read, service.predictor, picture)
-        return Reading(
-            found.text, [[Digit(*digit) for digit in line] for line in found.lines], found.confidence, found.truncated
-        )
+        rows = [[Digit(*digit) for digit in line] for line in found.lines]
+        cells = tables.cells(found) if table else None
+        return Reading(found.text, rows, found.confidence, found.truncated, found.turned, cells)
 
     @post("/features", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
     async def features(request: Request, layer: Annotated[int, Parameter(ge=0)] = 0) -> Features:

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from digitjax.base.disk import write_file
 from digitjax.picture.canonical import Searched, searched
 from digitjax.picture.pixels import PictureError
+from digitjax.reading import tables
 from digitjax.reading.lines import Reading, marked, read
 from digitjax.reading.predict import Prediction, Predictor
 
@@ -56,13 +57,17 @@ class Page(NamedTuple):
     reading: Reading | None
     error: str = ""
 
-    def document(self, mark_unsure: bool = False) -> dict[str, Any]:
+    def document(self, mark_unsure: bool = False, table: bool = False) -> dict[str, Any]:
         """As the command line's JSON has it; with `mark_unsure` an unsure digit's text is a question mark."""
         if self.reading is None:
             return {"file": str(self.file), "error": self.error}
         text = marked(self.reading) if mark_unsure else self.reading.text
         lines = [[digit._asdict() for digit in line] for line in self.reading.lines]
         document = {"file": str(self.file), "text": text, "confidence": self.reading.confidence, "lines": lines}
+        if table:
+            document["table"] = tables.cells(self.reading)
+        if self.reading.turned:
+            document["turned"] = self.reading.turned
         return document | ({"truncated": True} if self.reading.truncated else {})
 
 
@@ -79,12 +84,31 @@ def read_all(predictor: Predictor, files: Sequence[Path]) -> list[Page]:
         return list(threads.map(page, files))
 
 
+def _write_tables(file: Path, documents: Sequence[Mapping[str, Any]]) -> None:
+    """The cells of each picture's table, a line a row; before them the picture's name where there are several."""
+    rows = [
+        ([document["file"]] if len(documents) > 1 else []) + row
+        for document in documents
+        for row in document.get("table", [["error: " + document.get("error", "")]])
+    ]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="") as stream:
+            csv.writer(stream).writerows(rows)
+
+    write_file(file, write)
+
+
 def write_csv(file: Path, documents: Sequence[Mapping[str, Any]]) -> None:
-    """A line a file: digit, confidence, verdict and the ten probabilities of a prediction, or the text that was read.
+    """A line a file: digit, confidence, verdict and the ten probabilities of a prediction, or the text that was read;
+    where tables were asked for, their cells.
 
     Raises:
       DigitjaxError: it cannot be written.
     """
+    if any("table" in document for document in documents):
+        _write_tables(file, documents)
+        return
     predicted = ["digit", "confidence", "verdict", *(f"p{digit}" for digit in range(10))]
     texts = any("text" in document for document in documents)
     columns = ["file", *(["text"] if texts else predicted), "error"]

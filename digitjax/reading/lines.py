@@ -79,7 +79,7 @@ def read(predictor: Predictor, source: Any) -> Reading:
     best = upright
     if not _is_line(picture, by_ink) and TURNED_FROM <= pieces <= MOST_TURNED and _may_lie(upright, pieces):
         for quarters in (1, 3, 2):
-            size_so = size if quarters == 2 else size[::-1]
+            size_so = size if quarters == 2 else (size[1], size[0])
             found, _, _ = _read(predictor, np.ascontiguousarray(np.rot90(picture, quarters)), size_so)
             # A page that lies has to be read much better so: some digits are digits upside down, too.
             if _surely(found) >= max(TURNED_FROM, 1.25 * _surely(upright), _surely(best)):

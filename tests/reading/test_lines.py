@@ -14,6 +14,7 @@ from PIL import Image
 import digitjax
 from digitjax.data.datasets import Dataset, Splits
 from digitjax.picture.pixels import PictureError
+from digitjax.reading import tables
 from digitjax.reading.layout import MOST_COMPONENTS
 from digitjax.reading.lines import Digit, Reading, marked, read
 from digitjax.reading.predict import Predictor
@@ -342,9 +343,14 @@ def test_a_grid_is_no_ink_however_much_of_it_there_is(predictor, digits, thick, 
         [[digits.images[p] if t else None for p, t in zip(*row)] for row in zip(places, there)], thick, is_open
     )
     expected = [[int(digits.labels[p]) for p, t in zip(*row) if t] for row in zip(places, there)]
-    found = [[one.digit for one in row] for row in read(predictor, picture).lines]
+    reading = read(predictor, picture)
+    found = [[one.digit for one in row] for row in reading.lines]
     assert len(found) == rows
     assert sum(a == b for a, b in zip(found, expected)) >= 0.8 * rows
+    table = tables.cells(reading)
+    texts = [[str(digits.labels[p]) if t else "" for p, t in zip(*row)] for row in zip(places, there)]
+    if there.any(0).all():
+        assert np.mean(np.array(table) == texts) > 0.9
 
 
 @pytest.mark.parametrize(("rows", "length"), [(1, 2), (4, 10), (20, 20), (30, 30)])
@@ -371,6 +377,56 @@ def test_a_line_that_was_read_reads_the_same_alone(predictor, digits):
         return all(same)
 
     assert share(holds, 20) >= 0.8
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_page_may_lie_on_its_side_or_upside_down(predictor, digits, quarters):
+    def holds(random):
+        sheet = page(stacked([line(digits.images[random.integers(0, 200, 6)]) for _ in range(4)]))
+        upright, lying = read(predictor, sheet), read(predictor, np.ascontiguousarray(np.rot90(sheet, -quarters)))
+        if (lying.text, lying.turned) != (upright.text, 90 * quarters):
+            return False
+        marked_up, marked_so = np.zeros_like(sheet), np.zeros(np.rot90(sheet, quarters).shape, np.uint8)
+        for seen, found in ((marked_up, upright), (marked_so, lying)):
+            for left, top, wide, high in boxes(found):
+                seen[top : top + high, left : left + wide] = 255
+        return np.mean(marked_up != np.rot90(marked_so, quarters)) < 0.01
+
+    assert share(holds, 8) >= 0.75
+
+
+@given(st.data())
+def test_a_tables_cells_are_those_that_it_was_made_of(data):
+    """Whatever the widths of its columns, the room between them, its lean, and which way it lies."""
+    rows, columns = data.draw(st.integers(2, 6)), data.draw(st.integers(1, 5))
+    widths = [data.draw(st.integers(1, 4)) for _ in range(columns)]
+    room, slope = data.draw(st.integers(16, 60)), data.draw(st.floats(-0.05, 0.05))
+    turned = data.draw(st.sampled_from([0, 90, 180, 270]))
+    expected, lines, side = [], [], 4000
+    for row in range(rows):
+        cells, found, x = [], [], 1000.0
+        for column, width in enumerate(widths):
+            there = column == row % columns or data.draw(st.integers(0, 3)) > 0  # each column has a full cell
+            text = "".join(str(data.draw(st.integers(0, 9))) for _ in range(width)) if there else ""
+            for place, sign in enumerate(text):
+                left, top = x + 18 * place, 1000 + 40 * row
+                box = [round(left - slope * top), round(top + slope * left), 14, 20]
+                found.append(Digit(int(sign), 1.0, box, "digit"))
+            cells.append(text)
+            x += 18 * width + room
+        lines.append([one._replace(box=_lying(one.box, turned, side)) for one in found])
+        expected.append(cells)
+    if rows >= columns:
+        assert tables.cells(Reading("", lines, turned=turned)) == expected
+
+
+def _lying(box: list[int], turned: int, side: int) -> list[int]:
+    x, y, wide, high = box
+    if turned == 90:
+        return [side - y - high, x, high, wide]
+    if turned == 180:
+        return [side - x - wide, side - y - high, wide, high]
+    return [y, side - x - wide, high, wide] if turned == 270 else box
 
 
 def test_a_number_is_known_for_one_and_a_digit_is_not(predictor, digits):
