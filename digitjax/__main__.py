@@ -48,7 +48,7 @@ def _train(args: options.Train, first: bool) -> int:
     from digitjax.base import config
     from digitjax.reading import artifact, upright
     from digitjax.report import results
-    from digitjax.training import checkpoint, fit
+    from digitjax.training import checkpoint, fit, train
 
     settings, run = args.config, args.run_dir
     splits = upright.load(settings.data, settings.validation_share)
@@ -62,6 +62,7 @@ def _train(args: options.Train, first: bool) -> int:
     if splits.note:
         _log(splits.note)
     sizes = " / ".join(f"{len(part.labels):,}" for part in (splits.train, splits.validation, splits.test))
+    _log(f"recipe {settings.recipe}, convolutions in {train.precision(settings)}")
     _log(f"data {splits.name}: {sizes} for training / validation / test")
     with checkpoint.open_run(run, settings, args.fresh) as progress:
         if progress == "unfinished":
@@ -300,6 +301,13 @@ def run_summary(args: options.Summary) -> int:
     return _answer(args, document, "\n".join(lines))
 
 
+def run_serve(args: options.Serve) -> int:
+    """Becomes the service, a program of its own: the library knows none. A user's serve.py here does not hide it."""
+    given = {"DIGITJAX_MODEL": args.model, "DIGITJAX_PORT": "" if args.port is None else str(args.port)}
+    os.environ.update({name: value for name, value in given.items() if value})
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "serve", *["--help"] * args.settings])
+
+
 def run_data(args: options.Data) -> int:
     from digitjax.data import datasets
 
@@ -326,6 +334,7 @@ COMMANDS: Mapping[str, tuple[type[options.Common], Callable[[Any], int]]] = {
     "compare": (options.Compare, run_compare),
     "export": (options.Export, run_export),
     "summary": (options.Summary, run_summary),
+    "serve": (options.Serve, run_serve),
     "data": (options.Data, run_data),
     "doctor": (options.Doctor, run_doctor),
 }

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from digitjax.base.config import NETWORKS, RECIPES, Config, named
+from digitjax.base import device
+from digitjax.base.config import NETWORKS, Config, named, recipe_for
 from digitjax.base.errors import UsageError
 
 
@@ -153,6 +154,18 @@ class Summary(Common):
 
 
 @dataclass(frozen=True)
+class Serve(Common):
+    """Answer over HTTP, with a page to draw on; the settings are environment variables, which --settings lists."""
+
+    settings: bool = False
+    """List the settings, and their defaults."""
+    model: str = ""
+    """A run folder, a model file, or pretrained, in place of DIGITJAX_MODEL."""
+    port: int | None = None
+    """The port to listen on, in place of DIGITJAX_PORT."""
+
+
+@dataclass(frozen=True)
 class Data(Common):
     """Which data are here, where, and how to get the others."""
 
@@ -175,7 +188,7 @@ def parse(kind: type[Common], command: str, words: Sequence[str]) -> Any:
     if kind is Train:
         start, network = _value_of("--from", words) or "", _value_of("--network", words)
         recipe = _value_of("--recipe", words) or ("finetune" if start else Config.recipe)
-        config = dataclasses.replace(named("recipe", recipe, RECIPES), initial=start)
+        config = dataclasses.replace(recipe_for(recipe, device.may_have_gpu()), initial=start)
         if start:
             from digitjax.reading import artifact
 

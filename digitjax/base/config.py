@@ -150,6 +150,8 @@ class TrainingConfig:
     """Generated non-digits, as a share of the training pictures, to be like no class (Hendrycks et al. 2019)."""
     hands: float = 0.0
     """Generated digits of the hands of all countries, as a share of the training pictures."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of kernels and what they are multiplied with in training; auto: bfloat16 in large batches on accelerators."""
     one_hot: bool = False
     """Feed labels as one-hot rows in place of integers: the same loss by another road."""
 
@@ -246,6 +248,20 @@ RECIPES: Mapping[str, Config] = {
             training=TrainingConfig("muon", 0.1, weight_decay=0.01, ema=0.98),
         ),
         Config(
+            "default-gpu",
+            epochs=16,
+            batch_size=512,
+            augment=AugmentConfig(rotation=12.0, shift=2.0, zoom=0.12, shear=0.09),
+            training=TrainingConfig("muon", 0.2, weight_decay=0.01, ema=0.994),
+        ),
+        Config(
+            "quick-gpu",
+            epochs=4,
+            batch_size=512,
+            augment=AugmentConfig(rotation=9.0, shift=1.5, zoom=0.09, shear=0.07),
+            training=TrainingConfig("muon", 0.2, weight_decay=0.01, ema=0.977),
+        ),
+        Config(
             "reader",
             epochs=12,
             model=NETWORKS["reader"],
@@ -256,6 +272,18 @@ RECIPES: Mapping[str, Config] = {
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),
     )
 }
+
+
+def recipe_for(name: str, accelerator: bool) -> Config:
+    """The recipe of that name, or the one that stands in its place on an accelerator, where batches are large.
+
+    Raises:
+      UsageError: as for `named`.
+
+    >>> recipe_for("quick", True).recipe
+    'quick-gpu'
+    """
+    return named("recipe", f"{name}-gpu" if accelerator and f"{name}-gpu" in RECIPES else name, RECIPES)
 
 
 def named(kind: str, name: str, table: Mapping[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """The machine: which compiled path its devices get, where arrays lie on them, and the settings before JAX starts."""
 
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
@@ -73,6 +74,13 @@ def cache_dir() -> Path:
     except OSError:
         processor = platform.processor()
     return home / "digitjax" / hashlib.sha256(processor.encode()).hexdigest()[:12]
+
+
+def may_have_gpu() -> bool:
+    """Whether JAX will find a CUDA GPU, as far as that can be told before it starts: options depend on it."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    plugin = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+    return plugin and Path("/dev/nvidiactl").exists() and ("cuda" in platforms or "gpu" in platforms or not platforms)
 
 
 def is_cpu() -> bool:

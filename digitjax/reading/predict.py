@@ -21,6 +21,7 @@ from digitjax.reading.trust import VERDICTS, Trust, judge
 
 LARGEST = 32
 """Pictures in the largest compiled batch on a CPU: what it computes with stays in a core's cache."""
+LARGEST_OF_AN_ACCELERATOR = 1024
 
 
 class Judged(NamedTuple):
@@ -137,6 +138,12 @@ class Predictor:
         count = len(images)
         if not count:
             return np.zeros((0, width), np.float32)
+        if (
+            not device.is_cpu() and count > LARGEST_OF_AN_ACCELERATOR
+        ):  # a program used once would take longer to compile
+            starts = range(0, count, LARGEST_OF_AN_ACCELERATOR)
+            rest = (images[start : start + LARGEST_OF_AN_ACCELERATOR] for start in starts)
+            return np.concatenate([self._in_parts(compute, part, width) for part in rest])
         if not device.is_cpu():
             devices = self._devices if self._devices and count >= LARGEST * self._devices.size else None
             share = devices.size if devices else 1

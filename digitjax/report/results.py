@@ -126,6 +126,7 @@ def provenance(config: Config, splits: Splits, trained: Trained) -> dict[str, An
     device = jax.devices()[0]
     return {
         "recipe": config.recipe,
+        "precision": train.precision(config),
         "seed": config.seed,
         "data": splits.name,
         "data_checksum": splits.checksum,

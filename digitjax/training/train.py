@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -160,12 +160,25 @@ def _means(
     images, labels = batch
 
     def batch_loss(params: Any) -> tuple[Array, Any]:
-        own = variables | {"params": params}
+        own = variables | {"params": _of_precision(config, params)}
         out, batch_stats = model.training_logits(config.model, own, images, dropout_key, axis_name)
         return loss(config.training, out, labels), (batch_stats, (out.argmax(-1) == labels).mean())
 
     (value, (batch_stats, right)), gradients = jax.value_and_grad(batch_loss, has_aux=True)(variables["params"])
     return gradients, batch_stats, value, right, (labels >= 0).mean()
+
+
+def precision(config: Config) -> Literal["float32", "bfloat16"]:
+    """What convolutions compute in here: of an accelerator's batches below 256 none was faster in bfloat16."""
+    if config.training.precision != "auto":
+        return config.training.precision
+    return "float32" if device.is_cpu() or config.batch_size < 256 else "bfloat16"
+
+
+def _of_precision(config: Config, params: Any) -> Any:
+    """The weights with their convolutions' kernels in that type, which their inputs follow; all else stays float32."""
+    dtype = jnp.dtype(precision(config))
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim == 4 else leaf, params)
 
 
 @partial(jax.jit, static_argnames=("config", "total_steps", "devices"), donate_argnames="state")

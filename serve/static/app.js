@@ -4,7 +4,8 @@ const SIDE = 280; // units across the sheet, whatever its size on the screen
 const SHARP = 3; // pixels of the sheet's canvas a unit
 const PEN = 19; // units across a stroke: MNIST's, at the size that people write
 const MARGIN = 24; // units of paper around the ink that is sent
-const LONGEST = 112; // pixels of the longest side that is sent
+const LONGEST = 112; // pixels of the longest side that is sent of a digit,
+const LONGEST_NUMBER = 420; // and of a number
 
 const at = (id) => document.getElementById(id);
 const sheet = at("sheet").getContext("2d");
@@ -17,15 +18,21 @@ const state = {
   writing: false,
   touched: 0, // when the newest ink was put down
   sheet: 0, // counts up when the sheet becomes another one, so that late answers are recognised
+  several: false, // whether more than one digit is on it
+  past: [], // sheets {strokes, picture} that undo brings back, newest last,
+  future: [], // and redo
 };
 
 // --- asking the server ---
 
 async function ask(path, body) {
-  const response = await fetch(path, body && { method: "POST", body }).catch(() => {
+  const key = sessionStorage.getItem("key");
+  const headers = key ? { authorization: `Bearer ${key}` } : {};
+  const response = await fetch(path, body && { method: "POST", body, headers }).catch(() => {
     throw new Error("The server does not answer. Is it running?");
   });
   const answer = await response.json().catch(() => ({}));
+  at("key-form").hidden &&= response.status !== 401;
   if (!response.ok) throw new Error(answer.detail ?? `The server answered ${response.status}.`);
   return answer;
 }
@@ -47,16 +54,17 @@ function newest(task) {
 }
 
 /** A task about what lies on the sheet; its answer is dropped if that is gone when it comes. */
-function aboutTheSheet(path, show) {
+function aboutTheSheet(path, show, longest = LONGEST) {
   return newest(async () => {
     if (isBlank()) return;
     const asked = { sheet: state.sheet, touched: state.touched, box: contentBox() };
-    const answer = await ask(path(), contentFile());
+    const answer = await ask(path(), contentFile(longest));
     if (asked.sheet === state.sheet) show(answer, asked);
   });
 }
 
 const predict = aboutTheSheet(() => "predict?input=1", showAnswer);
+const readNumber = aboutTheSheet(() => "read", showNumber, LONGEST_NUMBER);
 const explain = aboutTheSheet(() => "explain?method=gradcam", showHeat);
 const features = aboutTheSheet(() => `features?layer=${at("layer").value}`, showFeatures);
 
@@ -95,11 +103,11 @@ function drawStrokes(context, strokes, colour) {
 }
 
 /** The ink with a margin as a small PNG, black on white. */
-function inkFile() {
+function inkFile(longest) {
   const [left, top, right, bottom] = inkBox(state.strokes);
   const width = right - left + 2 * MARGIN;
   const height = bottom - top + 2 * MARGIN;
-  const zoom = Math.min(1, LONGEST / Math.max(width, height));
+  const zoom = Math.min(longest === LONGEST ? 1 : 2, longest / Math.max(width, height));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width * zoom, height * zoom];
   const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
@@ -115,7 +123,7 @@ function inkFile() {
 
 // --- the sheet ---
 
-const contentFile = () => state.picture?.file ?? inkFile();
+const contentFile = (longest = LONGEST) => state.picture?.file ?? inkFile(longest);
 
 /** Where the digit on the sheet lies, in units. */
 function contentBox() {
@@ -153,13 +161,43 @@ function replaceSheet(strokes, picture = null) {
   else lookAgain();
 }
 
-const clear = () => replaceSheet([]);
-const undo = () => replaceSheet(state.strokes.slice(0, -1)); // a picture goes as a whole
+const remember = (there) => there.push({ strokes: [...state.strokes], picture: state.picture });
+
+/** A change that undo takes back. */
+function change(strokes, picture = null) {
+  remember(state.past);
+  state.future = [];
+  replaceSheet(strokes, picture);
+}
+
+/** The newest of `from` becomes the sheet, which goes to `to`. */
+function turn(from, to) {
+  if (!from.length) return;
+  remember(to);
+  const { strokes, picture } = from.pop();
+  replaceSheet(strokes, picture);
+}
+
+const clear = () => change([]);
+const undo = () => turn(state.past, state.future);
+const redo = () => turn(state.future, state.past);
+
+/** One of a few digits and numbers, written here. */
+const trySample = () => change([SAMPLES.shift()].flatMap((one) => (SAMPLES.push(one), one.map(asStroke))));
+const asStroke = (points) => points.map(([x, y]) => ({ x, y, width: PEN }));
+const SAMPLES = [
+  [[[95, 80], [140, 55], [180, 80], [165, 120], [135, 135], [180, 150], [190, 190], [145, 220], [95, 200]]],
+  [[[80, 70], [200, 70], [190, 95], [120, 215]], [[105, 145], [180, 140]]],
+  [[[20, 100], [80, 100], [45, 190]], [[120, 115], [145, 98], [165, 120], [115, 190], [172, 190]],
+    [[230, 100], [210, 140], [205, 175], [225, 192], [250, 178], [240, 152], [212, 160]]],
+  [[[110, 65], [105, 130], [150, 120], [185, 150], [180, 200], [135, 220], [95, 205]], [[110, 65], [185, 65]]],
+];
 
 function penDown(event) {
   if (!event.isPrimary || event.button) return;
   event.target.setPointerCapture(event.pointerId);
   if (state.picture) clear();
+  else [state.future] = [[], remember(state.past)];
   state.writing = true;
   state.strokes.push([]);
   penMove(event);
@@ -203,6 +241,10 @@ function inWords({ digit, confidence, probabilities, verdict }) {
 }
 
 function showAnswer(answer, { touched }) {
+  state.several = !!answer.several;
+  if (state.several) return readNumber();
+  delete document.body.dataset.number;
+  if (!at("why").checked) clearCanvas(at("sheet-heat"));
   document.body.dataset.verdict = answer.verdict;
   at("digit").textContent = answer.digit;
   at("sentence").textContent = inWords(answer);
@@ -213,7 +255,41 @@ function showAnswer(answer, { touched }) {
   if (!state.writing) announce(inWords(answer));
 }
 
+/** Each digit in its box on the sheet; how sure the number is as a whole. */
+function showNumber({ text, confidence, lines }, { touched, box }) {
+  if (!state.several) return; // what was asked for is one digit by now
+  const found = lines.flat();
+  if (!found.length) return (at("sentence").textContent = "More than one digit, and none that is sure.");
+  const verdict = found.every((one) => one.verdict === "digit") && confidence > 0.5 ? "digit" : "unsure";
+  const sentence = verdict === "digit" ? `This is ${text}, ${percent(confidence)} sure.` : `Perhaps ${text}.`;
+  Object.assign(document.body.dataset, { verdict, number: text.length > 3 ? "long" : "short" });
+  at("digit").textContent = text;
+  at("sentence").textContent = sentence;
+  at("time").textContent = `answered in ${(performance.now() - touched).toFixed(1)} ms`;
+  showProbabilities(Array(10).fill(0));
+  for (const id of ["seen", "seen-heat"]) clearCanvas(at(id));
+  drawNumber(found, box);
+  complain("");
+  if (!state.writing) announce(sentence);
+}
+
+function drawNumber(found, [left, top, right, bottom]) {
+  const canvas = at("sheet-heat");
+  clearCanvas(canvas);
+  const context = canvas.getContext("2d");
+  const zoom = Math.min(2, LONGEST_NUMBER / (Math.max(right - left, bottom - top) + 2 * MARGIN));
+  Object.assign(context, { lineWidth: 2, font: "13px system-ui, sans-serif" });
+  for (const { box, digit, confidence, verdict } of found) {
+    const [x, y, width, height] = box.map((length) => length / zoom);
+    context.strokeStyle = context.fillStyle = verdict === "digit" ? "#12805f" : "#d9480f";
+    context.setLineDash(verdict === "digit" ? [] : [6, 4]);
+    context.strokeRect(left - MARGIN + x, top - MARGIN + y, width, height);
+    context.fillText(`${digit} ${Math.round(100 * confidence)} %`, left - MARGIN + x, Math.max(12, top - MARGIN + y - 5));
+  }
+}
+
 function showNothing() {
+  delete document.body.dataset.number;
   delete document.body.dataset.verdict;
   at("digit").textContent = at("time").textContent = "";
   at("sentence").textContent = "Nothing to read yet.";
@@ -296,10 +372,11 @@ async function openPictures(files) {
   for (const file of files) {
     const card = addCard(file.name);
     try {
+      if (file.type && !file.type.startsWith("image/")) throw new Error("this is no picture.");
       const { text, lines } = await ask("read", file);
       const picture = await fillCard(card, file, text, lines.flat());
       announce(`${file.name}: ${text || "no digit found"}`);
-      if (picture && files.length === 1) replaceSheet([], picture);
+      if (picture && files.length === 1) change([], picture);
     } catch (error) {
       card.classList.add("failed");
       announce((card.querySelector(".note").textContent = `${file.name}: ${error.message}`));
@@ -328,7 +405,7 @@ async function fillCard(card, file, text, found) {
   const button = card.querySelector("button");
   button.hidden = false;
   button.addEventListener("click", () => {
-    replaceSheet([], picture);
+    change([], picture);
     scrollTo({ top: 0 });
   });
   return picture;
@@ -377,12 +454,27 @@ function addDigit(digit) {
 }
 
 function onKey(event) {
-  const undoes = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-  const clears = event.key === "Escape" || event.key === "Delete";
-  if (isBlank() || !(undoes || clears)) return;
+  if (event.target.id === "key") return;
+  const held = event.ctrlKey || event.metaKey;
+  const key = event.key.toLowerCase();
+  const action =
+    held && key === "z" ? (event.shiftKey ? redo : undo)
+    : held && key === "y" ? redo
+    : ["escape", "delete"].includes(key) && !isBlank() ? clear
+    : null;
+  if (!action) return;
   event.preventDefault();
-  if (undoes) undo();
-  else clear();
+  action();
+}
+
+/** The key that the server asked for is kept while this tab is open. */
+function useKey(event) {
+  event.preventDefault();
+  sessionStorage.setItem("key", at("key").value);
+  Object.assign(at("key"), { value: "" });
+  at("key-form").hidden = true;
+  complain("");
+  if (!isBlank()) lookAgain();
 }
 
 function onDrag(event) {
@@ -401,7 +493,10 @@ function listen() {
   document.addEventListener("paste", (event) => openPictures([...event.clipboardData.files]));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   at("undo").addEventListener("click", undo);
+  at("redo").addEventListener("click", redo);
   at("clear").addEventListener("click", clear);
+  at("try").addEventListener("click", trySample);
+  at("key-form").addEventListener("submit", useKey);
   at("files").addEventListener("change", ({ target }) => {
     openPictures([...target.files]);
     target.value = ""; // so that the same file can be opened again
@@ -423,5 +518,5 @@ async function introduceModel() {
 sheet.scale(SHARP, SHARP);
 for (let digit = 0; digit < 10; digit++) addDigit(digit);
 listen();
-clear();
+replaceSheet([]);
 introduceModel().catch((error) => complain(error.message));

@@ -83,6 +83,14 @@ def test_an_unknown_field_is_refused_by_name():
         config.from_json(json.dumps(values))
 
 
+def test_a_recipe_for_accelerators_stands_in_for_its_namesake_there_alone():
+    assert [config.recipe_for("quick", there).recipe for there in (False, True)] == ["quick", "quick-gpu"]
+    assert config.recipe_for("reader", True) == RECIPES["reader"]
+    assert config.recipe_for("default-gpu", False) == RECIPES["default-gpu"]
+    with pytest.raises(UsageError, match="did you mean quick"):
+        config.recipe_for("quik", True)
+
+
 def test_runs_that_differ_only_outside_the_compiled_program_share_one():
     quick = RECIPES["quick"]
     other = dataclasses.replace(quick, seed=7, data="mnist5k", patience=3, recipe="mine", epochs=9)

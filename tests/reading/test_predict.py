@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from digitjax.base import device
 from digitjax.base.config import ModelConfig
 from digitjax.network import model
+from digitjax.reading import predict
 from digitjax.reading.predict import LARGEST, Predictor, _parts
 
 CONFIG = ModelConfig("small", (4, 6), (1, 1), "VALID", False, "flatten", hidden=8)
@@ -29,6 +30,7 @@ def test_the_parts_of_a_batch_are_all_of_it_in_order_in_few_sizes(count):
 @pytest.mark.parametrize("cpu", [True, False])
 def test_the_logits_are_the_models_own_however_many(monkeypatch, cpu):
     monkeypatch.setattr(device, "is_cpu", lambda: cpu)
+    monkeypatch.setattr(predict, "LARGEST_OF_AN_ACCELERATOR", 64)
     predictor = Predictor(CONFIG, VARIABLES)
     for count in (0, 1, 5, LARGEST, len(IMAGES)):
         rows = predictor.logits(IMAGES[:count])

@@ -289,6 +289,75 @@ def test_clear_leaves_nothing_of_the_drawing_even_if_its_answer_comes_late(page,
         assert not pixels(page, canvas).any()
 
 
+def test_undo_brings_back_what_was_cleared_and_redo_takes_it_away_again(page):
+    write(page, WRITTEN[7])
+    expect_read(page, 7)
+    before = pixels(page, "#sheet")
+    page.keyboard.press("Escape")
+    assert not pixels(page, "#sheet").any()
+    page.keyboard.press("Control+z")
+    assert (pixels(page, "#sheet") == before).all()
+    expect_read(page, 7)
+    for key in ("Control+y", "Control+z", "Control+Shift+z"):
+        page.keyboard.press(key)
+    assert not pixels(page, "#sheet").any()
+    page.get_by_role("button", name="Undo").click()
+    assert (pixels(page, "#sheet") == before).all()
+    page.keyboard.press("Control+z")
+    assert not pixels(page, "#sheet").any()
+
+
+def moved(strokes: list[Stroke], right: float) -> list[Stroke]:
+    return [[(0.45 * x + right, 0.45 * y + 80) for x, y in stroke] for stroke in strokes]
+
+
+def test_a_number_is_read_while_it_is_written_each_digit_in_its_box(page):
+    write(page, moved(WRITTEN[7], 10))
+    write(page, moved(WRITTEN[3], 140))
+    expect(page.locator("#digit")).to_have_text("73")
+    expect(page.get_by_role("status")).to_contain_text("73")
+    boxes = pixels(page, "#sheet-heat")[..., 3] > 0
+    assert boxes[:, :140].any()
+    assert boxes[:, 140:].any()
+    assert shares(page) == [0] * 10
+    page.keyboard.press("Control+z")
+    expect_read(page, 7)
+    assert not pixels(page, "#sheet-heat").any()
+
+
+def test_there_is_something_to_try(page):
+    for _ in range(5):
+        page.get_by_role("button", name="Try one").click()
+        expect(page.get_by_role("status")).not_to_be_empty()
+        expect(page.locator("#digit")).not_to_be_empty()
+
+
+def test_a_server_with_a_key_is_given_it_once(browser):
+    with running(api_key="secret") as server:
+        page = browser.new_page(base_url=server.url)
+        page.goto("/")
+        write(page, WRITTEN[7])
+        page.get_by_label("The server's key").fill("secret")
+        page.keyboard.press("Enter")
+        expect_read(page, 7)
+        expect(page.locator("#key-form")).to_be_hidden()
+        page.reload()
+        write(page, WRITTEN[3])
+        expect_read(page, 3)
+        page.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(768, 1024), (844, 390), (390, 844), (1200, 900)])
+def test_the_sheet_and_the_answer_are_seen_together(opened, width, height):
+    page = opened(viewport={"width": width, "height": height})
+    sheet = page.locator(".sheet").bounding_box()
+    assert sheet
+    assert sheet["y"] + sheet["height"] <= height
+    answer = page.locator(".answer").bounding_box()
+    assert answer
+    assert answer["y"] + 80 < height
+
+
 # --- pictures ---
 
 
@@ -430,6 +499,11 @@ def test_a_server_that_is_gone_is_reported_and_the_next_answer_takes_the_report_
     complaints.clear()
 
 
+def test_a_file_that_is_no_picture_is_told_in_a_users_words(page):
+    page.locator("#files").set_input_files([{"name": "a.csv", "mimeType": "text/csv", "buffer": b"1,2"}])
+    expect(page.locator(".card .note")).to_have_text("a.csv: this is no picture.")
+
+
 # --- for everybody ---
 
 
@@ -481,14 +555,14 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page, clear_digit
     write(page, WRITTEN[7])
     expect_read(page, 7)
     reached = []
-    for _ in range(7):
+    for _ in range(9):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
         script = """[document.activeElement, ...document.activeElement.labels ?? []].map(
             element => getComputedStyle(element).outlineStyle)"""
         assert set(page.evaluate(script)) != {"none"}, f"{reached[-1]} does not show that it has the focus"
     layers = "What its layers made of it"
-    assert reached == ["undo", "clear", "files", "That is wrong", "why", layers, "API"]
+    assert reached == ["undo", "redo", "clear", "try", "files", "That is wrong", "why", layers, "API"]
     page.locator("#files").focus()
     page.keyboard.press("Enter")
     wait_until(page, lambda: bool(choosers))

@@ -4,6 +4,8 @@ import json
 import queue
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -338,3 +340,19 @@ def test_spans_go_where_opentelemetry_is_told():
         collector.shutdown()
     assert path == "/v1/traces"
     assert b"/predict" in spans
+
+
+def test_the_command_line_becomes_the_service_whatever_lies_in_the_folder(tmp_path):
+    (tmp_path / "serve.py").write_text("raise SystemExit('mine')")
+    command = [str(Path(sys.executable).parent / "digitjax"), "serve"]
+    listed = subprocess.run([*command, "--settings"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "DIGITJAX_MAX_BODY" in listed.stdout
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path}
+    process = subprocess.Popen([*command, "--port", "0", "--model", "pretrained"], **piped)
+    try:
+        server = Server(process)
+        assert server.client.post("/predict", json=BLANK).json()["verdict"] == "not_a_digit"
+        assert server.stop() == 0
+    finally:
+        process.kill()
+        process.communicate()

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -79,6 +80,31 @@ def test_training_learns(few, changes):
     before = train.evaluate(SMALL, train.evaluated_variables(train.create_state(config, 60)), few.train)
     after = train.evaluate(SMALL, train.evaluated_variables(run(config, few, 60)), few.train)
     assert after.loss < 0.8 * before.loss
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "learning_rate": 0.05}])
+def test_bfloat16_follows_float32_for_20_steps_and_keeps_all_but_products_in_float32(few, changes):
+    exact, rounded = (run(with_training(precision=name, **changes), few, 20) for name in ("float32", "bfloat16"))
+    assert {leaf.dtype for leaf in jax.tree.leaves((rounded.params, rounded.batch_stats, rounded.average))} == {
+        jnp.dtype("float32")
+    }
+    start = train.create_state(with_training(**changes), 20)
+    far, apart = (
+        sum(float(jnp.sum((a - b) ** 2)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(exact.params)))
+        for one in (start.params, rounded.params)
+    )
+    assert 0 < apart < 0.05 * far
+    losses = [train.evaluate(SMALL, train.evaluated_variables(one), few.train).loss for one in (exact, rounded)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
+def test_precision_is_chosen_by_the_device_unless_it_is_said(monkeypatch):
+    large = dataclasses.replace(CONFIG, batch_size=512)
+    assert train.precision(large) == "float32"
+    assert train.precision(dataclasses.replace(large, training=TrainingConfig(precision="bfloat16"))) == "bfloat16"
+    monkeypatch.setattr(train.device, "is_cpu", lambda: False)
+    assert train.precision(large) == "bfloat16"
+    assert train.precision(dataclasses.replace(large, batch_size=64)) == "float32"
 
 
 def test_the_seed_fixes_everything_and_another_seed_changes_everything(few):
