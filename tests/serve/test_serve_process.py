@@ -351,7 +351,8 @@ def test_the_command_line_becomes_the_service_whatever_lies_in_the_folder(tmp_pa
     process = subprocess.Popen([*command, "--port", "0", "--model", "pretrained"], **piped)
     try:
         server = Server(process)
-        assert server.client.post("/predict", json=BLANK).json()["verdict"] == "not_a_digit"
+        with server.client as client:
+            assert client.post("/predict", json=BLANK).json()["verdict"] == "not_a_digit"
         assert server.stop() == 0
     finally:
         process.kill()
