@@ -47,7 +47,7 @@ def _train(args: options.Train, first: bool) -> int:
     """Trains what is not finished; the first of several processes alone reports and writes."""
     from digitjax.base import config
     from digitjax.reading import artifact, upright
-    from digitjax.report import results
+    from digitjax.report import loggers, results
     from digitjax.training import checkpoint, fit, train
 
     settings, run = args.config, args.run_dir
@@ -67,9 +67,19 @@ def _train(args: options.Train, first: bool) -> int:
     with checkpoint.open_run(run, settings, args.fresh) as progress:
         if progress == "unfinished":
             _log(f"resuming the run in {run}")
-        with _progress(settings, fit.examples(settings, splits)) as (track, on_epoch):
+        logs = [loggers.opened(kind, run, settings) for kind in args.log]
+        with _progress(settings, fit.examples(settings, splits)) as (track, show):
+
+            def on_epoch(row: Mapping[str, float | int]) -> None:
+                show(row)
+                for log in logs:
+                    log.epoch(row)
+
             trained = fit.fit(settings, splits, run, on_epoch, track, initial)
+        _log("scoring the test part and drawing the pictures")
         figures = results.finish(run, settings, splits, trained)
+        for log in logs:
+            log.finish(figures, [run / f"{name}.png" for name in checkpoint.PICTURES])
     return _answer(args, figures, _result(figures, run))
 
 

@@ -30,6 +30,8 @@ class Train(Common):
     """Folder of the run."""
     fresh: bool = False
     """Start over, whatever the folder holds of an earlier run."""
+    log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    """Write the run for these tools, too: pip install 'digitjax[logs]'."""
     distributed: bool = False
     """Train together with other processes, each started with this command; Slurm, MPI and Kubernetes say who is who."""
     coordinator: str = ""

@@ -85,6 +85,31 @@ def test_a_run_stopped_in_mid_epoch_resumes_to_the_same_bits(folder, uninterrupt
 
 
 @slow
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own
+def test_other_tools_read_back_the_numbers_that_the_run_holds(folder):
+    from mlflow import MlflowClient
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    done = digitjax(*SMALL, "--log", "tensorboard", "mlflow")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (folder / "outputs" / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(folder / "outputs" / "tensorboard"))
+    events.Reload()
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    run = (folder / "outputs" / "mlflow.txt").read_text().strip()
+    for name in rows[0]:
+        expected = [(row["epoch"], row[name]) for row in rows]
+        np.testing.assert_allclose([(one.step, one.value) for one in events.Scalars(name)], expected, rtol=1e-6)
+        found = sorted((one.step, one.value) for one in client.get_metric_history(run, name))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    figures = json.loads((folder / "outputs" / "metrics.json").read_text())
+    assert client.get_run(run).data.metrics["test_accuracy"] == pytest.approx(figures["accuracy"])
+    assert client.get_run(run).data.params["training.optimizer"] == "adamw"
+    assert client.get_run(run).info.status == "FINISHED"
+    assert {Path(one.path).stem for one in client.list_artifacts(run)} == set(events.Tags()["images"])
+
+
+@slow
 def test_evaluate_scores_what_was_trained(uninterrupted, folder):
     done = digitjax("evaluate", "--model", uninterrupted, "--json")
     figures = json.loads(done.stdout)
