@@ -1,5 +1,6 @@
 """From data and a config to trained variables, and the folder that a run leaves.
 
+- `muon`: Muon for convolutions, quick to compile
 - `metrics`: sums that add up: loss, accuracy, confusion, calibration
 - `train`: one jitted step, one jitted evaluation, the optimizer
 - `checkpoint`: a run's folder on disk (the only file that knows Orbax)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optax.contrib
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int32, UInt8, UInt32
 
@@ -21,6 +20,7 @@ from digitjax.network import model
 from digitjax.network.augment import augment
 from digitjax.network.model import AnyArray, Logits, Variables
 from digitjax.training.metrics import Totals, cross_entropy, totals
+from digitjax.training.muon import muon
 
 EVALUATION_BATCH = 500
 Labels = Int32[Array, " batch"]
@@ -100,16 +100,10 @@ def optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTransfo
     rate = schedule(config, total_steps)
     if config.optimizer == "muon":
         others = schedule(dataclasses.replace(config, learning_rate=0.08 * config.learning_rate), total_steps)
-        return optax.contrib.muon(
-            rate,
-            ns_steps=3,
-            beta=0.9,
-            weight_decay=config.weight_decay,
-            adam_learning_rate=others,
-            muon_weight_dimension_numbers=_convolutions,
-        )
+        return muon(rate, others, config.weight_decay)
     if config.optimizer == "adamw":
-        return optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay, mask=_kernels)
+        decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
+        return optax.chain(optax.flatten(optax.scale_by_adam(b2=0.99)), decay, optax.scale_by_learning_rate(rate))
     decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
     step = optax.adam(rate) if config.optimizer == "adam" else optax.sgd(rate, momentum=0.9, nesterov=True)
     return optax.chain(decay, step)
@@ -247,12 +241,6 @@ def evaluate(
         for batch in batches
     )
     return jax.tree.map(np.asarray, reduce(Totals.merge, sums))
-
-
-def _convolutions(params: Any) -> Any:
-    """Muon's part of the weights: convolutions as matrices from window to channel. Adam has the rest."""
-    matrix = optax.contrib.MuonDimensionNumbers((0, 1, 2), (3,))
-    return jax.tree.map(lambda leaf: matrix if leaf.ndim == 4 else None, params)
 
 
 def _kernels(params: Mapping[str, Any]) -> Any:
