@@ -296,7 +296,7 @@ def named(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     1
     >>> named("recipe", "quik", RECIPES)
     Traceback (most recent call last):
-    digitjax.base.errors.UsageError: no recipe is called 'quik': did you mean quick?
+    digitjax.base.errors.UsageError: no recipe is called 'quik': did you mean quick or quick-gpu?
     """
     if name not in table:
         raise UsageError(f"no {kind} is called {name!r}: {nearest(name, table)}")

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from digitjax.base.config import Config
 from digitjax.base.disk import write_text
@@ -14,6 +14,7 @@ Kind = Literal["tensorboard", "mlflow"]
 Row = Mapping[str, float | int]
 
 
+@runtime_checkable
 class Logger(Protocol):
     def epoch(self, row: Row) -> None:
         """Notes a row of metrics.jsonl."""
