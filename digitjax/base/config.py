@@ -136,8 +136,8 @@ class TrainingConfig:
     """Adam, AdamW, SGD with Nesterov momentum 0.9, or Muon (Jordan et al., 2024) for convolutions and Adam beside."""
     learning_rate: float = 8e-3
     """The largest learning rate of the schedule."""
-    schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
-    """Constant; cosine to 0; or one cycle: straight up, then straight down to almost 0."""
+    schedule: Literal["constant", "cosine", "one_cycle", "rising"] = "one_cycle"
+    """Constant; cosine to 0; one cycle: straight up, then straight down to almost 0; rising: by factors."""
     warmup: float = 0.15
     """Share of all steps in which the learning rate rises (cosine and one_cycle)."""
     weight_decay: float = 0.02

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -38,7 +39,7 @@ def curve(history: History, quantity: str, unit: str = "") -> Figure:
     epochs = [int(row["epoch"]) for row in history]
     validation = [row[f"validation_{quantity}"] for row in history]
     training = [row[f"training_{quantity}"] for row in history]
-    axes.plot(epochs, training, "o-", color=_TRAINING, label="training (augmented, dropout)")
+    axes.plot(epochs, training, "o-", color=_TRAINING, label="training (while it learns, as changed)")
     axes.plot(epochs, validation, "o-", color=_VALIDATION, label="validation")
     best = int(np.argmin([row["validation_loss"] for row in history]))
     axes.plot(epochs[best], validation[best], "o", ms=12, mfc="none", color=_VALIDATION, label="kept: lowest loss")
@@ -52,7 +53,20 @@ def curve(history: History, quantity: str, unit: str = "") -> Figure:
     axes.margins(y=0.18)
     axes.set_xlim(0.5, len(epochs) + 0.5)
     axes.set(xlabel="epoch", ylabel=f"{quantity} {unit}".strip(), title=f"{quantity.capitalize()} by epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def rates(rates: Float[np.ndarray, " steps"], losses: Float[np.ndarray, " steps"], suggested: float) -> Figure:
+    """The loss by learning rate of a range test, and the rate that it suggests."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx(rates, losses, color=_TRAINING)
+    axes.axvline(suggested, color=_VALIDATION, ls="--", label=f"suggested: {suggested:.2g}")
+    axes.set(xlabel="learning rate", ylabel="smoothed loss (nats)", title="Learning rate range test")
+    axes.set_ylim(losses.min() - 0.1, min(losses.max(), 1.3 * losses[0]) + 0.1)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure

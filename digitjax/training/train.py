@@ -89,6 +89,8 @@ def schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
     falling = max(1, total_steps - rising)
     if config.schedule == "constant":
         return optax.constant_schedule(peak)
+    if config.schedule == "rising":  # a range test (Smith 2017): from a hundred-thousandth up
+        return optax.exponential_decay(1e-5 * peak, max(1, total_steps), 1e5)
     if config.schedule == "cosine":
         decline = optax.cosine_decay_schedule(peak, falling)
     else:

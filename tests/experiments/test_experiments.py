@@ -17,7 +17,20 @@ from digitjax.base.config import RECIPES, Config, ModelConfig, TrainingConfig
 from digitjax.data.datasets import Dataset
 from digitjax.network import model
 from digitjax.training import fit, train
-from experiments import ablation, best, classic, crossval, ensemble, label_errors, ledger, small, transfer, trials, tune
+from experiments import (
+    ablation,
+    best,
+    classic,
+    crossval,
+    ensemble,
+    label_errors,
+    ledger,
+    lr_find,
+    small,
+    transfer,
+    trials,
+    tune,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = ModelConfig("tiny", (4, 6), (1, 1))
@@ -228,3 +241,15 @@ def test_two_processes_work_on_one_study_until_it_has_enough_trials(tmp_path):
     assert len({trial.user_attrs["worker"] for trial in done}) == 2
     assert [trial.number for trial in found] == list(range(len(found)))
     assert found[0].params == dict(tune.own_values(RECIPES["default"]))
+
+
+def test_a_range_test_suggests_the_steepest_fall_of_the_loss_and_stops_before_it_is_no_number(few):
+    rates = np.geomspace(1e-4, 10, 200)
+    losses = 2.3 - 2 / (1 + (0.02 / rates) ** 3) + 5 * (rates > 1)
+    assert lr_find.suggested(rates, losses) == pytest.approx(0.02, rel=0.2)
+    config = replace(RECIPES["default"], batch_size=16, model=ModelConfig("small", (4, 6), (1, 1)))
+    tried, found = lr_find.tested(config, few, 120)
+    assert len(tried) == len(found) <= 120
+    assert np.isfinite(found).all()
+    assert (np.diff(tried) > 0).all()
+    assert found.min() < 0.6 * found[0]
