@@ -269,7 +269,7 @@ class LineNetwork(nn.Module):
     def __call__(self, strips: Strips, train: bool) -> LineLogits:
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.95)
         x = normalise(strips)
-        for width, pool in ((16, 2), (32, 2), (64, 0), (64, 1), (96, 0)):
+        for width, pool in ((16, 2), (32, 2), (64, 0), (96, 1), (128, 0)):
             x = Convolution(width, "SAME", use_bias=False)(x, pool=pool == 2)
             if pool == 1:  # lower, but no narrower
                 batch, height, along, channels = x.shape
@@ -277,11 +277,11 @@ class LineNetwork(nn.Module):
             x = nn.relu(norm()(x))
         batch, height, along, channels = x.shape
         x = x.transpose(0, 2, 1, 3).reshape(batch, along, height * channels)
-        x = nn.relu(norm()(nn.Dense(160, use_bias=False)(x)))
+        x = nn.relu(norm()(nn.Dense(192, use_bias=False)(x)))
         for _ in range(2):
             padded = jnp.pad(x, ((0, 0), (2, 2), (0, 0)))
             near = jnp.concatenate([padded[:, place : place + along] for place in range(5)], axis=-1)
-            x = x + nn.relu(norm()(nn.Dense(160, use_bias=False)(near)))
+            x = x + nn.relu(norm()(nn.Dense(192, use_bias=False)(near)))
         return nn.Dense(11)(nn.Dropout(0.1, deterministic=not train)(x))
 
 
