@@ -159,11 +159,16 @@ def _zero(rng: Draw) -> list[Stroke]:
 
 
 def _one(rng: Draw) -> list[Stroke]:
-    """A stroke; with an upstroke of any length, straight or bulged, its top sharp or round; with a foot; with both."""
-    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8)
+    """A stroke; with an upstroke of any length, straight or bulged, its top sharp or round; with a foot; with both; a loop."""
+    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8, 1.2)
     top, foot = np.array([0.5 + lean, 0.0]), np.array([0.5 - lean, 1.0])
     if way == 0:
         return [joined([top], [foot])]
+    if way == 5:  # up and down in one go, which leaves a narrow loop at the top, or none
+        start = foot - (rng.uniform(0.08, 0.5), rng.uniform(-0.05, 0.45))
+        beside = (top + foot) / 2 - (rng.uniform(-0.06, 0.16), rng.uniform(0.05, 0.3))
+        over = [top + (rng.uniform(-0.02, 0.1), rng.uniform(0.04, 0.14)), top]
+        return [curve([start, beside, *over, top + (foot - top) * 0.3 - (rng.uniform(0, 0.08), 0), foot])]
     length = (rng.uniform(0.12, 0.3), rng.uniform(0.25, 0.55), rng.uniform(0.5, 1.1), rng.uniform(0.1, 0.3))[way - 1]
     angle = np.radians(rng.uniform(15, 62))
     start = top + length * np.array([-np.sin(angle), np.cos(angle)]) * (1, 1 if way < 4 else 0.2)
@@ -182,7 +187,7 @@ def _one(rng: Draw) -> list[Stroke]:
 
 def _two(rng: Draw) -> list[Stroke]:
     """With a loop at the foot, with a corner there, flat like a Z, with a long tail."""
-    way, width = pick(rng, 3, 5, 1.2, 1.2), rng.uniform(0.5, 0.8)
+    way, width = pick(rng, 3, 5, 1.2, 1.2), rng.uniform(0.36, 0.8)
     neck = rng.uniform(0.5, 0.66)
     head = [(rng.uniform(0, 0.14), rng.uniform(0.1, 0.36)), (width * rng.uniform(0.3, 0.55), 0)]
     if rng.random() < 0.45:  # it begins with a curl, which may close
@@ -385,6 +390,11 @@ def _nine_on_a_stem(rng: Draw) -> list[Stroke]:
     x, lean = rng.uniform(0.4, 0.7), rng.uniform(-0.05, 0.2)
     foot = np.array([x - lean, 1.0])
     stem = joined([(x, rng.uniform(-0.02, 0.12))], [foot])
+    if rng.random() < 0.4:  # in one go: up, over, round, and back through the stem, to its left
+        left, right, low = x - rng.uniform(0.02, 0.2), x + rng.uniform(0.2, 0.5), rng.uniform(0.36, 0.56)
+        end = (x - rng.uniform(-0.12, 0.4), low + rng.uniform(-0.1, 0.06))
+        bowl = [(left, rng.uniform(0.14, 0.3)), ((left + right) / 2, 0), (right, rng.uniform(0.12, 0.26))]
+        return [curve([foot, ((x - lean * 0.6 + left) / 2, 0.55), *bowl, ((x + right) / 2, low), end])]
     if rng.random() < 0.25:  # it hooks at the foot, to either side
         stem = curve(
             [stem[0], (x - 0.6 * lean, 0.6), foot, foot + (rng.choice([-1, 1]) * rng.uniform(0.1, 0.35), -0.06)]

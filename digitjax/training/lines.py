@@ -35,7 +35,7 @@ class LineConfig:
     seed: int = 0
     lines: int = 160_000
     """Generated once; each is seen several times, never twice alike."""
-    steps: int = 18_000
+    steps: int = 22_000
     batch_size: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
