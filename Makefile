@@ -53,7 +53,7 @@ experiments/fonts/node_modules/.ready: experiments/fonts/package-lock.json
 	cd experiments/fonts && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-pretrained: setup fonts  ## Make digitjax/weights/ anew: the reader of digits and the reader of lines (85 minutes)
+pretrained: setup fonts  ## Make digitjax/weights/ anew: the reader of digits and the reader of lines (two hours)
 	$(BIN)/python -m experiments.pretrained
 
 scoreboard: setup fonts  ## Make every figure of the README anew

@@ -139,8 +139,8 @@ def pick(rng: Draw, *shares: Number) -> int:
 
 
 def _zero(rng: Draw) -> list[Stroke]:
-    """Closed, not quite closed, with a loop or a hook at the top, slashed."""
-    across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 1.2), rng.choice([-1, 1])
+    """Closed, not quite closed, with a loop or a hook at the top, slashed, begun or left with a tail."""
+    across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 1.2, 0.8), rng.choice([-1, 1])
     sweep = rng.uniform(300, 345) if way == 1 else rng.uniform(355, 385)
     strokes = [arc(0.5, 0.5, across, 0.5, rng.uniform(-130, -50), direction * sweep)]
     if way == 2:
@@ -151,15 +151,24 @@ def _zero(rng: Draw) -> list[Stroke]:
         strokes.append(
             joined([(0.5 - reach * across, 0.5 + reach * 0.38)], [(0.5 + reach * across, 0.5 - reach * 0.38)])
         )
+    if way == 4:
+        tail = np.array([rng.uniform(-0.1, 0.35), -rng.uniform(0.05, 0.22)])
+        strokes = [joined([strokes[0][0] + tail], strokes[0]) if rng.random() < 0.5 else
+                   joined(strokes[0], [strokes[0][-1] + tail])]  # fmt: skip
     return strokes
 
 
 def _one(rng: Draw) -> list[Stroke]:
-    """A stroke; with an upstroke of any length, straight or bulged, its top sharp or round; with a foot; with both."""
-    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8)
+    """A stroke; with an upstroke of any length, its top sharp or round; with a foot; with both; in one go."""
+    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8, 1.2)
     top, foot = np.array([0.5 + lean, 0.0]), np.array([0.5 - lean, 1.0])
     if way == 0:
         return [joined([top], [foot])]
+    if way == 5:  # up and down in one go, which leaves a narrow loop at the top, or none
+        start = foot - (rng.uniform(0.08, 0.5), rng.uniform(-0.05, 0.45))
+        beside = (top + foot) / 2 - (rng.uniform(-0.06, 0.16), rng.uniform(0.05, 0.3))
+        over = [top + (rng.uniform(-0.02, 0.1), rng.uniform(0.04, 0.14)), top]
+        return [curve([start, beside, *over, top + (foot - top) * 0.3 - (rng.uniform(0, 0.08), 0), foot])]
     length = (rng.uniform(0.12, 0.3), rng.uniform(0.25, 0.55), rng.uniform(0.5, 1.1), rng.uniform(0.1, 0.3))[way - 1]
     angle = np.radians(rng.uniform(15, 62))
     start = top + length * np.array([-np.sin(angle), np.cos(angle)]) * (1, 1 if way < 4 else 0.2)
@@ -178,10 +187,10 @@ def _one(rng: Draw) -> list[Stroke]:
 
 def _two(rng: Draw) -> list[Stroke]:
     """With a loop at the foot, with a corner there, flat like a Z, with a long tail."""
-    way, width = pick(rng, 3, 5, 1.2, 1.2), rng.uniform(0.5, 0.8)
+    way, width = pick(rng, 3, 5, 1.2, 1.2), rng.uniform(0.36, 0.8)
     neck = rng.uniform(0.5, 0.66)
     head = [(rng.uniform(0, 0.14), rng.uniform(0.1, 0.36)), (width * rng.uniform(0.3, 0.55), 0)]
-    if rng.random() < 0.35:  # it begins with a curl, which may close
+    if rng.random() < 0.45:  # it begins with a curl, which may close
         curl = [(width * rng.uniform(0.3, 0.55), rng.uniform(0.2, 0.34)), (width * 0.2, rng.uniform(0.34, 0.44))]
         if rng.random() < 0.4:
             curl = [(width * 0.1, rng.uniform(0.2, 0.3)), (width * 0.4, rng.uniform(0.14, 0.24)), *curl]
@@ -219,7 +228,7 @@ def _three(rng: Draw) -> list[Stroke]:
 
 def _four(rng: Draw) -> list[Stroke]:
     """Open, closed as a triangle, on a long stem, in one stroke, like an L with a stroke through its foot, like h."""
-    way, bar, stem = pick(rng, 4, 3, 1, 2.5, 0.8), rng.uniform(0.45, 0.75), rng.uniform(0.42, 0.72)
+    way, bar, stem = pick(rng, 4, 3, 1, 2.5, 1.3), rng.uniform(0.45, 0.75), rng.uniform(0.42, 0.72)
     right, tilt = rng.uniform(0.75, 1.05), rng.uniform(-0.08, 0.05)
     foot = (stem - rng.uniform(-0.05, 0.14), 1)
     if way == 0:
@@ -259,9 +268,9 @@ def _five(rng: Draw) -> list[Stroke]:
     )
     top = np.array([x + rng.uniform(0, 0.12), rng.uniform(0, 0.05)])
     end = np.array([top[0] + width * rng.uniform(0.5, 1.15), rng.uniform(-0.09, 0.06)])
-    way = pick(rng, 4, 4, 1, 2)
+    way = pick(rng, 4, 4, 1, 3)
     if way == 3:  # its bow is hardly one: a stem that hooks to the left, with a bar to the right, like a tick
-        bulge, foot = rng.uniform(-0.02, 0.14), x + rng.uniform(-0.05, 0.2)
+        bulge, foot = rng.uniform(-0.02, 0.14), x + rng.uniform(-0.28, 0.2)
         stem = curve([top, (foot + bulge, rng.uniform(0.5, 0.75)), (foot, rng.uniform(0.86, 1)),
                       (foot - rng.uniform(0.12, 0.4), rng.uniform(0.68, 0.95))])  # fmt: skip
         gap = np.array([rng.uniform(-0.05, 0.12), rng.uniform(-0.08, 0.08)])
@@ -289,7 +298,7 @@ def _six(rng: Draw) -> list[Stroke]:
 
 def _seven(rng: Draw) -> list[Stroke]:
     """Plain, with a serif, with a wave; crossed or not; short, or with a long drop."""
-    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), pick(rng, 4, 2.5, 4, 1.2)
+    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), pick(rng, 4, 2.5, 4, 2)
     if way == 3:  # little more than a stem with a stroke through it: its bar is short, and waved
         width, way = rng.uniform(0.18, 0.4), 2
     corner, deep = (width, top - rng.uniform(-0.02, 0.06)), False
@@ -341,7 +350,7 @@ def _eight(rng: Draw) -> list[Stroke]:
 
 def _nine(rng: Draw) -> list[Stroke]:
     """Round or straight, like g, q or P: a ring, closed or not, on a stem that may bend, hook or run long."""
-    if rng.random() < 0.33:
+    if rng.random() < 0.4:
         return _nine_on_a_stem(rng)
     if rng.random() < 0.12:  # like an e: from within, round, and on into the tail
         right, low = rng.uniform(0.6, 0.85), rng.uniform(0.36, 0.52)
@@ -381,11 +390,16 @@ def _nine_on_a_stem(rng: Draw) -> list[Stroke]:
     x, lean = rng.uniform(0.4, 0.7), rng.uniform(-0.05, 0.2)
     foot = np.array([x - lean, 1.0])
     stem = joined([(x, rng.uniform(-0.02, 0.12))], [foot])
+    if rng.random() < 0.4:  # in one go: up, over, round, and back through the stem, to its left
+        left, right, low = x - rng.uniform(0.02, 0.2), x + rng.uniform(0.2, 0.5), rng.uniform(0.36, 0.56)
+        end = (x - rng.uniform(-0.12, 0.4), low + rng.uniform(-0.1, 0.06))
+        bowl = [(left, rng.uniform(0.14, 0.3)), ((left + right) / 2, 0), (right, rng.uniform(0.12, 0.26))]
+        return [curve([foot, ((x - lean * 0.6 + left) / 2, 0.55), *bowl, ((x + right) / 2, low), end])]
     if rng.random() < 0.25:  # it hooks at the foot, to either side
         stem = curve(
             [stem[0], (x - 0.6 * lean, 0.6), foot, foot + (rng.choice([-1, 1]) * rng.uniform(0.1, 0.35), -0.06)]
         )
-    across, down, side = rng.uniform(0.16, 0.36), rng.uniform(0.15, 0.26), rng.choice([-1, 1], p=[0.6, 0.4])
+    across, down, side = rng.uniform(0.16, 0.36), rng.uniform(0.15, 0.32), rng.choice([-1, 1], p=[0.5, 0.5])
     begin = 180 if side > 0 else 0
     bow = arc(x + side * across * 0.85, down, across, down, begin, side * rng.uniform(270, 380))
     if side > 0 and rng.random() < 0.3:  # like R: the bow ends in a leg

@@ -20,6 +20,8 @@ WIDTH = 208
 """Of a training strip, in pixels."""
 MOST = 12
 """Digits of a line."""
+LETTERS = "AEHKMNWXakmnwx"
+"""That stand beside numbers: those that no hand writes like a digit, joined to one or not."""
 _FINE = 1.5
 """Lines are kept somewhat larger than strips, for what `varied` does to them."""
 _TALL, _WIDE = round(HEIGHT * _FINE), round(WIDTH * _FINE)
@@ -69,7 +71,7 @@ def glyphs(dataset: Dataset, folder: str = "") -> Glyphs:
     if not folder:
         return Glyphs(mnist, [], [])
     known = fonts.glyphs(folder, "0123456789")
-    letters = [glyph for same in fonts.glyphs(folder, outliers.FONT_LETTERS).values() for glyph in same]
+    letters = [glyph for same in fonts.glyphs(folder, LETTERS).values() for glyph in same]
     return Glyphs(mnist, list(zip(*(known[str(digit)] for digit in range(10)))), letters)
 
 
@@ -87,7 +89,7 @@ def numbers(source: Glyphs, places: range, seed: int) -> Numbers:
 
 def line(draw: Draw, source: Glyphs) -> tuple[Grey, list[int]]:
     """A picture of a line and its digits, from left to right."""
-    style = ("any", "font", "hands", "mnist")[hands.pick(draw, 0.3, 0.25, 0.25, 0.2)]
+    style = ("any", "font", "hands", "mnist")[hands.pick(draw, 0.35, 0.2, 0.3, 0.15)]
     size = draw.uniform(0.38, 0.95) * _TALL * 0.92
     pen = _Pen(
         size,
@@ -102,7 +104,7 @@ def line(draw: Draw, source: Glyphs) -> tuple[Grey, list[int]]:
     digits, end, edges = _write(draw, source, pen, ink)
     end = _ends(draw, source, pen, ink, end)
     _rules(draw, pen, ink, edges)
-    width = int(np.clip(end + draw.uniform(0, 0.4) * _TALL, 1.1 * _TALL, _WIDE))
+    width = int(np.clip(end + draw.uniform(-0.05, 0.4) * _TALL, 1.1 * _TALL, _WIDE))
     return _on_paper(draw, ink[:, :width]), digits
 
 
@@ -127,7 +129,8 @@ def _write(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas) -> tuple[list[int
             last = None
             edges.append(x - 0.1 * pen.size)
             continue
-        digit = 0 if zeros and digits and draw.random() < 0.5 else int(draw.integers(10))
+        again = digits and draw.random() < 0.08
+        digit = digits[-1] if again else 0 if zeros and digits and draw.random() < 0.5 else int(draw.integers(10))
         glyph = _digit(draw, source, pen, digit)
         if x + glyph.shape[1] > ink.shape[1] - 4:
             break
@@ -274,7 +277,7 @@ def _ends(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas, end: float) -> flo
             start, stop = (int(end + 3), row), (int(min(ink.shape[1] - 1, end + far)), int(row + draw.normal(0, 3)))
             cv2.line(ink, start, stop, 1.0, max(1, round(pen.thick * draw.uniform(0.6, 1.1))), cv2.LINE_AA)
         end += draw.uniform(0.2, 1) * _TALL
-    if draw.random() < 0.2:
+    if draw.random() < 0.15:
         sign = _sign(draw, source, pen)
         if end + sign.shape[1] < ink.shape[1] - 2:
             _lay(ink, sign, end + 0.1 * pen.size, pen.base - len(sign) / 2)
@@ -292,11 +295,11 @@ def _ends(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas, end: float) -> flo
 def _sign(draw: Draw, source: Glyphs, pen: _Pen) -> Glyph:
     """A letter or another sign that is no digit."""
     high = pen.size * draw.uniform(0.6, 1.1)
-    if source.letters and draw.random() < 0.4:
+    if source.letters and draw.random() < 0.3:
         glyph = _warped(draw, source.letters[int(draw.integers(len(source.letters)))], 1.0)
         return _resized(glyph, max(2, round(glyph.shape[1] * high / len(glyph))), max(4, round(high)))
-    if draw.random() < 0.4:
-        text = str(draw.choice(["$", "#", "=", "-", "+", "*", "x", "kg", "EUR", "R$", "Kc", "%", "&"]))
+    if draw.random() < 0.75:
+        text = str(draw.choice(["$", "#", "=", "-", "*", "x", "kg", "EUR", "R$", "Kc", "%", "&"]))
         canvas = np.zeros((60, 130), np.uint8)
         cv2.putText(canvas, text, (5, 42), int(draw.integers(0, 5)), 1.2, 255, int(draw.integers(2, 5)), cv2.LINE_AA)
         glyph = fonts.tight(canvas)

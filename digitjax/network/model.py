@@ -229,7 +229,7 @@ class Convolution(nn.Module):
 
 FRAME = 4
 """Columns of a strip for each place in which the line network sees a digit or none."""
-LINE_STAGES = ((16, 2), (32, 2), (64, 0), (64, 1), (96, 0))
+LINE_STAGES = ((16, 2), (32, 2), (64, 0), (96, 1), (128, 0))
 """Of the line network's convolutions: channels; behind each nothing is halved, its height (1), or its width too (2)."""
 BLANK = 10
 """The class of a place without a digit."""
@@ -279,11 +279,11 @@ class LineNetwork(nn.Module):
             x = nn.relu(norm()(x))
         batch, height, along, channels = x.shape
         x = x.transpose(0, 2, 1, 3).reshape(batch, along, height * channels)
-        x = nn.relu(norm()(nn.Dense(160, use_bias=False)(x)))
+        x = nn.relu(norm()(nn.Dense(192, use_bias=False)(x)))
         for _ in range(2):
             padded = jnp.pad(x, ((0, 0), (2, 2), (0, 0)))
             near = jnp.concatenate([padded[:, place : place + along] for place in range(5)], axis=-1)
-            x = x + nn.relu(norm()(nn.Dense(160, use_bias=False)(near)))
+            x = x + nn.relu(norm()(nn.Dense(192, use_bias=False)(near)))
         return nn.Dense(11)(nn.Dropout(0.1, deterministic=not train)(x))
 
 

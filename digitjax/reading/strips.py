@@ -22,6 +22,8 @@ FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
 BATCH, SURE = 8, 0.9
+VIEWS = (1.2, 0), (1.0, 4)
+"""In which ways a strip is looked at again: how much wider, with how much paper around it."""
 LogShares = Float32[np.ndarray, "_ 11"]
 """Of every place along a strip: the log probability of each digit, and of none."""
 
@@ -38,7 +40,7 @@ class Spotted(NamedTuple):
 
 
 class LineReader:
-    """Compiled for a few widths, one strip or eight at a time."""
+    """Compiled for a few widths, and for one, two, four or eight strips at a time."""
 
     def __init__(self, variables: Variables, temperature: float):
         self.temperature = temperature
@@ -61,20 +63,20 @@ class LineReader:
     def warm(self) -> None:
         """Compiles what lines of up to some forty digits need."""
         for width in WIDTHS[:5]:
-            for count in (1, 2):
+            for count in (1, 2, 4, 8):
                 self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count)
 
     def agreed(self, line: Strip, ink: Strip) -> tuple[Spotted, Spotted]:
         """What is likeliest by a line's own picture, looked at in several ways, and by its ink: its places in each."""
         first, second = self.log_shares([line, ink])
-        [others] = self._other_views([line])
-        views = [first, *others, second]
-        return voted(views, self.temperature), voted([second, first, *others], self.temperature)
+        others = []
+        if voted([first, second], self.temperature).confidence < SURE:
+            [others] = self._other_views([line])
+        return voted([first, *others, second], self.temperature), voted([second, first, *others], self.temperature)
 
     def _other_views(self, strips: Sequence[Strip]) -> list[list[LogShares]]:
-        views = [view for one in strips for view in (_resized(one, 0.88, 0), _resized(one, 1.0, 4))]
-        found = self.log_shares(views)
-        return [found[2 * which : 2 * which + 2] for which in range(len(strips))]
+        found, each = self.log_shares([_resized(one, *view) for one in strips for view in VIEWS]), len(VIEWS)
+        return [found[each * which : each * (which + 1)] for which in range(len(strips))]
 
     def log_shares(self, strips: Sequence[Strip]) -> list[LogShares]:
         """What the network says of each place of each strip; one that is wider than the widest program is squeezed."""
@@ -85,7 +87,7 @@ class LineReader:
             same = [which for which, own in enumerate(widths) if own == width]
             for start in range(0, len(same), BATCH):
                 part = same[start : start + BATCH]
-                padded = np.zeros((1 if len(part) == 1 else BATCH, HEIGHT, width), np.uint8)
+                padded = np.zeros((1 << (len(part) - 1).bit_length(), HEIGHT, width), np.uint8)
                 for row, which in enumerate(part):
                     padded[row, :, : strips[which].shape[1]] = strips[which]
                 for which, row in zip(part, np.asarray(self._compute(padded))):
