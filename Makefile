@@ -41,8 +41,8 @@ lint: setup
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -W error -m experiments.docs
 
-slow: setup  ## The slow tests: real processes, full runs, the notebook
-	$(BIN)/pytest -m slow $(ARGS)
+slow: setup  ## The slow tests: real processes, full runs, the notebook; each file's by one worker
+	$(BIN)/pytest -n 2 --dist loadfile -m slow $(ARGS)
 
 check: lint test slow  ## What CI runs: lint, types, the laws, and the slow tests
 
