@@ -163,10 +163,13 @@ def in_checkout(checkout: Path) -> Iterator[int]:
 
 def rows_of(sides: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     names = list(next(iter(sides.values()))[0])
-    rows = [
-        [name, *(f"{np.nanmedian([row[name] for row in found]):.1f}" for found in sides.values())] for name in names
-    ]
+    rows = [[name, *(_shown([row[name] for row in found]) for found in sides.values())] for name in names]
     return table(" | ".join(["median", *sides]), rows)
+
+
+def _shown(values: Sequence[float]) -> str:
+    known = [value for value in values if np.isfinite(value)]
+    return f"{np.median(known):.1f}" if known else "none"
 
 
 def main() -> None:
