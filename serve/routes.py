@@ -78,7 +78,7 @@ class Digit(msgspec.Struct):
     verdict: str
 
 
-class Reading(msgspec.Struct):
+class Reading(msgspec.Struct, omit_defaults=True):
     text: str
     lines: list[list[Digit]]
     confidence: float

@@ -283,12 +283,12 @@ def test_what_a_file_is_called_steers_no_terminal(folder, capsys):
 
 def test_what_a_folder_holds_beside_pictures_is_named(folder, splits, capsys):
     Image.fromarray(splits.test.images[0]).save(folder / "a.png")
-    for name in ("b.jfif", "c.heic", ".hidden"):
+    for name in ("b.txt", "c.heic", ".hidden"):
         (folder / name).write_bytes(b"x")
     assert main(["predict", str(folder), "--json"]) == 0
     told = capsys.readouterr()
-    assert [Path(name).name for name in json.loads(told.out)["left_out"]] == ["b.jfif", "c.heic"]
-    assert "b.jfif" in told.err
+    assert [Path(name).name for name in json.loads(told.out)["left_out"]] == ["b.txt", "c.heic"]
+    assert "b.txt" in told.err
     assert ".hidden" not in told.err
 
 

@@ -207,9 +207,9 @@ def test_what_holds_no_pictures_is_refused_with_a_word_on_what_does(images, tmp_
     (tmp_path / "spoilt.npz").write_bytes(content[:9000] + bytes([content[9000] ^ 1]) + content[9001:])
     (tmp_path / "short-idx3-ubyte").write_bytes(idx(images)[:-3000])
     for name, complaint in {
-        "labels.npz": "none of its arrays holds images",
+        "labels.npz": "no images among its arrays",
         "text.npz": "holds no images of 28 x 28",
-        "text.parquet": "is no Parquet file",
+        "text.parquet": r"is no \.parquet file",
         "labels.parquet": "no column of pictures, or of 784 bytes each, among label",
         "wide-idx3-ubyte": "holds no images of 28 x 28",
         "none.npz": "holds no pictures",

@@ -512,6 +512,7 @@ def test_a_row_of_digits_is_read_as_the_library_reads_it(server, digits):
         "lines": [],
         "confidence": 0.0,
         "truncated": False,
+        "turned": 0,
     }
     assert is_problem(server.client.post("/read", content=b"no picture", headers=PNG), 422)
 
