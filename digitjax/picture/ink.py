@@ -142,8 +142,11 @@ def _two_tone_votes(grey: UInt8[np.ndarray, "_ _"]) -> float | None:
                for columns in (slice(reach), slice(-reach, None))]  # fmt: skip
     # Beyond the border both tones go on, so that neither is thin there for being cut.
     padded = cv2.copyMakeBorder(mask, 8, 8, 8, 8, cv2.BORDER_REPLICATE)
-    depths = [cv2.distanceTransform(part, cv2.DIST_L2, 3).max() for part in (padded, 1 - padded)]
-    if min(depths) > 0.15 * max(grey.shape):  # no stroke, but light and shadow
+    within_both = [cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (padded, 1 - padded)]
+    depths = [float(far.max()) for far in within_both]
+    # About half a stroke's width: what is wider is no stroke, but light and shadow.
+    breadth = min(2 * float(far[far > 0].mean()) for far in within_both) / max(grey.shape)
+    if breadth > 0.17:
         return None
     strokes = mask if depths[0] < depths[1] else 1 - mask
     stats = cv2.connectedComponentsWithStats(strokes, connectivity=8)[2][1:]
@@ -151,7 +154,13 @@ def _two_tone_votes(grey: UInt8[np.ndarray, "_ _"]) -> float | None:
     if max(grey.shape) > 100 and (main[2:4] < 0.8 * np.array(grey.shape[::-1])).any():  # glare, a shadow, a corner
         return None
     thin = float(np.log2(max(depths[1], 1) / max(depths[0], 1)))
-    return 2 * thin + float(sum(1 - 2 * corner for corner in corners)) / 2 + 2 * (0.5 - share)
+    votes = 2 * thin + float(sum(1 - 2 * corner for corner in corners)) / 2 + 2 * (0.5 - share)
+    # Bold strokes that fill their box, and meet: else it is a shadow again.
+    fills = (main[2:4] >= 0.97 * np.array(grey.shape[::-1])).all()
+    doubt = 2.0 if min(depths) > 0.15 * max(grey.shape) else 0.0
+    if breadth > 0.12:
+        doubt = 3.0 if fills else np.inf
+    return None if abs(votes) < doubt else votes
 
 
 def _cut_out(grey: UInt8[np.ndarray, "_ _"]) -> Ink | None:

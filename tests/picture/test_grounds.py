@@ -71,6 +71,19 @@ def test_a_crop_of_any_margin_and_polarity_is_read_as_the_whole(images, seed, ma
     assert apart(canonical(255 - crop if inverted else crop), canonical(picture)) < NEAR
 
 
+@pytest.mark.parametrize(("bold", "least"), [(0, 0.95), (2, 0.9), (3, 0.8)])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_digit_cut_out_to_its_own_box_is_told_from_its_ground_however_bold(images, bold, least, inverted):
+    """The form of the crop, which has ink along its border, is that of the same strokes with paper around them."""
+    alike = []
+    for image in images[:60]:
+        picture = cv2.erode(drawn(image, 130), np.ones((2 * bold + 1,) * 2, np.uint8))
+        crop = cut(picture, 0)
+        if min(crop.shape) >= 0.35 * max(crop.shape):
+            alike.append(apart(canonical(255 - crop if inverted else crop), canonical(cut(picture, 0.3))) < NEAR)
+    assert np.mean(alike) >= least
+
+
 @given(SEEDS, st.integers(1, 5), st.integers(0, 120))
 def test_a_box_printed_around_a_digit_adds_nothing_and_an_empty_one_is_empty(images, seed, thickness, tone):
     rng = np.random.default_rng(seed)
