@@ -128,7 +128,7 @@ def lines(found: Ink) -> tuple[Ink, Labels, list[Line]]:
         found = without_frames(found, boxes, height)
         # The strokes of a pencil, and of a pen that skips, are whole only together.
         labels, boxes = _components(found, int(0.1 * height))
-        if (bars := _bars(boxes, height)).any():
+        if (bars := _bars(boxes, height) | _slivers(boxes, found)).any():
             found = np.where(np.append(False, bars)[labels], np.float32(0), found)
             labels, boxes = _components(found, int(0.1 * height))
     if not len(boxes):
@@ -159,6 +159,14 @@ def _bars(boxes: Boxes, height: float) -> np.ndarray:
     bars = (high > 1.4 * height) & (wide < 0.2 * high)
     alike = np.abs(boxes[:, None, 1::2] - boxes[None, bars, 1::2]).max(2, initial=0) < 0.2 * height
     return bars & (alike.sum(1) > 1)
+
+
+def _slivers(boxes: Boxes, found: Ink) -> np.ndarray:
+    """What is left of a line where a thick one was taken out: far finer than any pen stroke here, and upright."""
+    inked = (found > 0.3).astype(np.uint8)
+    stroke = 4 * cv2.mean(cv2.distanceTransform(inked, cv2.DIST_L2, 3), inked)[0]
+    wide, high = (boxes[:, side + 2] - boxes[:, side] for side in (0, 1))
+    return (wide < 0.35 * stroke) & (high > 10 * wide)
 
 
 def _slope(boxes: Boxes) -> float:

@@ -147,15 +147,22 @@ def marked(reading: Reading) -> str:
 
 
 def _text(lines: Sequence[Sequence[Digit]], unsure: str = "") -> str:
-    """What lines say; two digits with more room between them than they are high are of two numbers."""
+    """What lines say; two digits with more room between them than they are high are of two numbers, unless all have."""
     said = []
     for line in lines:
         room = float(np.median([one.box[3] for one in line]))
         ends = [-np.inf, *(one.box[0] + one.box[2] for one in line)]
         signs = [str(one.digit) if one.verdict == "digit" or not unsure else unsure for one in line]
-        apart = [one.box[0] - end > room for one, end in zip(line, ends)]
+        apart = [one.box[0] - end > room and not _evenly(line) for one, end in zip(line, ends)]
         said.append("".join(" " * (place > 0 and gap) + sign for place, (sign, gap) in enumerate(zip(signs, apart))))
     return "\n".join(said)
+
+
+def _evenly(line: Sequence[Digit]) -> bool:
+    """Whether four digits or more stand at one distance, as those of one number in the cells of a form do."""
+    steps = np.diff([one.box[0] + one.box[2] / 2 for one in line])
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    return len(steps) > 2 and bool(np.abs(steps - usual).max() < 0.3 * usual)
 
 
 def lines_of(picture: Pixels) -> tuple[list[Cut], bool, int]:

@@ -27,8 +27,7 @@ def cells(reading: Reading) -> list[list[str]]:
     table = [[""] * len(edges) for _ in numbers]
     for row, found in zip(table, numbers):
         for left, right, text in found:
-            column = int(np.searchsorted(edges, (left + right) / 2, side="right")) - 1
-            row[column] = f"{row[column]} {text}".strip()
+            row[int(np.searchsorted(edges, (left + right) / 2, side="right")) - 1] += text
     return table
 
 

@@ -353,6 +353,17 @@ def test_a_grid_is_no_ink_however_much_of_it_there_is(predictor, digits, thick, 
         assert np.mean(np.array(table) == texts) > 0.9
 
 
+@pytest.mark.parametrize("thick", [1, 3, 5, 7])
+def test_a_number_in_the_cells_of_a_form_is_one_number_whatever_their_lines(predictor, digits, thick):
+    narrow = np.array([place for place, image in enumerate(digits.images) if strokes(image).shape[1] < 46])
+
+    def holds(random):
+        places = random.choice(narrow, 8)
+        return read(predictor, grid([list(digits.images[places])], thick, False)).text == text(digits, places)
+
+    assert share(holds, 20) >= 0.8
+
+
 @pytest.mark.parametrize(("rows", "length"), [(1, 2), (4, 10), (20, 20), (30, 30)])
 def test_no_digit_of_a_page_is_lost_however_many_there_are(predictor, digits, rows, length):
     random = np.random.default_rng(rows)
