@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request, Response
+from litestar.config.compression import CompressionConfig
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException, MissingDependencyException
 from litestar.openapi import OpenAPIConfig
@@ -32,6 +33,8 @@ def create_app(service: Service) -> Edge:
         [*routes.routes(service), v2.router(service), page],
         exception_handlers={Exception: _refused, HTTPException: _refused},
         openapi_config=OpenAPIConfig("digitjax", "1", use_handler_docstrings=True, render_plugins=[JsonRenderPlugin()]),
+        # Answers of /predict are too small to be packed, and pay for no look at whether they are.
+        compression_config=CompressionConfig("gzip", minimum_size=2048, gzip_compress_level=4, exclude="^/predict$"),
         cors_config=CORSConfig(allow_origins=origins) if origins else None,
         request_max_body_size=None,  # the edge has read it
         logging_config=None,

@@ -21,7 +21,6 @@ from serve.problems import Refusal, document
 from serve.service import Service, release_memory, stopping
 
 CLIENT_LEFT = 499
-PACKED_FROM = 2048  # bytes of an answer
 _POLICY = "; ".join(
     ["default-src 'none'", *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect"))]
     + ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
@@ -55,20 +54,12 @@ class Edge:
         if not _IDENTITY.fullmatch(identity):
             identity = b"%s%08x" % (self.prefix, next(self.numbers) & 0xFFFFFFFF)
 
-        packs, waiting = b"gzip" in headers.get(b"accept-encoding", b""), None
-
         async def answer(message: Message) -> None:
-            nonlocal status, waiting
+            nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 closing = [(b"connection", b"close")] if self.service.draining else []
                 message["headers"] = [*message["headers"], (b"x-request-id", identity), *_HEADERS, *closing]
-                if packs:
-                    waiting = message
-                    return
-            elif waiting:
-                started_with, waiting = waiting, None
-                await send(_packed(started_with, message))
             await send(message)
 
         state: dict[str, Any] = scope["state"]
@@ -278,22 +269,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _packed(start: Any, message: Any) -> Any:
-    """The head of an answer; a large one of text, if it comes at once, is packed, and its head says so."""
-    names = dict(start["headers"])
-    body, kind = message["body"], names.get(b"content-type", b"")
-    if len(body) < PACKED_FROM or message["more_body"] or b"content-encoding" in names or start["status"] == 206:
-        return start
-    if not kind.startswith((b"application/json", b"text/", b"application/problem+json")):
-        return start
-    packing = zlib.compressobj(1, wbits=31)
-    message["body"] = packing.compress(body) + packing.flush()
-    kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
-    length = b"%d" % len(message["body"])
-    head = [(b"content-length", length), (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
-    return {**start, "headers": [*kept, *head]}
 
 
 async def _refuse(path: str, refusal: Refusal, send: Send) -> None:

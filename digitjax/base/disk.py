@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from digitjax.base.errors import DigitjaxError
 
@@ -62,3 +63,12 @@ def write_file(file: Path, write: Callable[[Path], object]) -> None:
         raise DigitjaxError(f"{file} cannot be written ({cause}): free space or name another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def stamp(file: str) -> list[Any]:
+    """What tells whether a file is still the same: its name, its size, when it was written."""
+    try:
+        known = Path(file).stat()
+    except OSError:
+        return [file]
+    return [file, known.st_size, known.st_mtime_ns]

@@ -1,6 +1,7 @@
 """Errors that a person can act on: each message says what was wrong, with the value, and what to do next."""
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -22,3 +23,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def first_line(error: Exception) -> str:
     """What an error of another library says, short enough for a line of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def require(package: str) -> None:
+    """Raises:
+    UsageError: a package that comes with an extra is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(f"{package} is not installed: pip install 'digitjax[ray]'")

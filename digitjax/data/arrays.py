@@ -22,9 +22,10 @@ MOST_BYTES = 8 << 30
 """Of one array, unpacked: a header may claim anything."""
 IMAGES = ("images", "image", "x", "data", "pixels", "features", "fea")
 LABELS = ("labels", "label", "y", "target", "targets", "class", "classes", "digit", "gnd")
-PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test", "t": "test"} | dict.fromkeys(
+PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation", "dev"), "val"
 )
+_GZIP = b"\x1f\x8b"
 _SQUARES = [side * side for side in range(8, 129)]
 
 
@@ -58,7 +59,8 @@ def by_part(found: Mapping[str, np.ndarray], words: tuple[str, ...]) -> dict[str
     chosen: dict[str, np.ndarray] = {}
     for word in reversed(words):  # the first words count most
         for name, array in found.items():
-            tokens = [token.lower() for token in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+            tokens = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.replace("t10k", "test"))
+            tokens = [token.lower() for token in tokens]
             if word in tokens:
                 chosen[next((PARTS[token] for token in tokens if token in PARTS), "")] = array
     return chosen
@@ -68,7 +70,7 @@ def is_table(file: Path) -> bool:
     """Whether a file holds rows of numbers, whatever it is called."""
     with file.open("rb") as stream:
         start = stream.read(4096)
-    if start[:2] == b"\x1f\x8b":
+    if start[:2] == _GZIP:
         start = zlib.decompressobj(wbits=31).decompress(start, 4096)
     return re.fullmatch(rb"([-+\d.eE\"']+[\s,;]+){50,}[-+\d.eE\"']*", start) is not None
 
@@ -95,7 +97,10 @@ def _mat(file: Path) -> Mapping[str, np.ndarray]:
     """MATLAB's up to version 7.2 by SciPy; 7.3 is HDF5, with its axes the other way round."""
     import scipy.io
 
-    if file.read_bytes()[512:520].startswith(b"\x89HDF"):
+    with file.open("rb") as stream:
+        stream.seek(512)
+        newer = stream.read(4) == b"\x89HDF"
+    if newer:
         return {name: array.T for name, array in _hdf5(file).items()}
     for name, shape, _ in scipy.io.whosmat(file):
         _bounded(name, shape, 1)
@@ -129,10 +134,11 @@ def _hdf5(file: Path) -> Mapping[str, np.ndarray]:
 
 def _table(file: Path) -> Mapping[str, np.ndarray]:
     """Rows of numbers, packed or not: CSV as Kaggle has it, ARFF as OpenML has it, or with spaces between them."""
-    content = file.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        unpacking = zlib.decompressobj(wbits=31)
-        content = unpacking.decompress(content, MOST_BYTES) if not unpacking.unused_data else gzip.decompress(content)
+    with file.open("rb") as stream:
+        packed = stream.read(2) == _GZIP
+    with gzip.open(file) if packed else file.open("rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    _bounded(file.name, (len(content),), 1)
     text = content.decode().replace('"', "").replace("'", "")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("%", "@", "#"))]
     delimiter = next((sign for sign in (",", ";", "\t") if lines and sign in lines[0]), None)

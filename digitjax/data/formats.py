@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from digitjax.base.errors import DigitjaxError, first_line
-from digitjax.data import arrays, inputs
+from digitjax.data import arrays, arrow, inputs
 
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -186,7 +186,7 @@ def read(path: Path) -> Source:
             return _from_arrays(path, {part: arrays.read(path / f"{part}.npy")[part] for part in ("images", "labels")})
         tables = sorted([*path.rglob("*.parquet"), *path.rglob("*.arrow")])
         return _from_tables(tables) if tables else from_class_folders(path)
-    if path.suffix in (".parquet", ".arrow"):
+    if path.suffix in arrow.SUFFIXES:
         return _from_tables([path])
     if inputs.is_idx(path, "images"):
         return from_idx(path.parent, _set_of(path))
@@ -241,8 +241,8 @@ def _from_tables(files: Sequence[Path]) -> Source:
     """Parquet or Arrow with a column of pictures and one of labels, as Hugging Face stores data sets; parts by name."""
     found: dict[str, list[Dataset]] = {}
     for file in files:
-        table = inputs.table(file)
-        labels = next((inputs.column(table, name) for name in arrays.LABELS if name in inputs.columns(table)), None)
+        table = arrow.table(file)
+        labels = next((arrow.column(table, name) for name in arrays.LABELS if name in arrow.columns(table)), None)
         if labels is None:
             raise DigitjaxError(f"{file} has no column called label: give {arrays.TAKEN}")
         part = next(

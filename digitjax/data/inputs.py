@@ -3,7 +3,6 @@
 import glob
 import gzip
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,14 +19,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from digitjax.base.disk import stamp
 from digitjax.base.errors import DigitjaxError, UsageError, first_line
-from digitjax.data import arrays
+from digitjax.data import arrays, arrow
+from digitjax.data.arrow import Table
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 """What counts as a picture in a folder; a file that is named is tried whatever it is called."""
 
 
-_DECODED_AT_ONCE, _IMAGE = 64, 28 * 28
+_IMAGE = 28 * 28
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -45,7 +47,7 @@ class Pictures(NamedTuple):
     def identity(self) -> Mapping[str, Any]:
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(json.dumps(_stamp(file)).encode())
+            digest.update(json.dumps(stamp(file)).encode())
         return {"pictures": self.size, "checksum": digest.hexdigest()}
 
 
@@ -63,7 +65,7 @@ class Rows(NamedTuple):
         return {"file": self.file, "row": place}
 
     def identity(self) -> Mapping[str, Any]:
-        return {"pictures": self.size, "member": self.member, "stamp": _stamp(self.file)}
+        return {"pictures": self.size, "member": self.member, "stamp": stamp(self.file)}
 
 
 class Loaded(NamedTuple):
@@ -76,21 +78,7 @@ class Loaded(NamedTuple):
         return {"file": self.file, "row": place}
 
     def identity(self) -> Mapping[str, Any]:
-        return {"pictures": self.size, "stamp": _stamp(self.file)}
-
-
-class Table(NamedTuple):
-    """A column of a Parquet or Arrow file: pictures as they were in their files, or 784 bytes in MNIST's form."""
-
-    file: str
-    column: str
-    size: int
-
-    def name(self, place: int) -> dict[str, Any]:
-        return {"file": self.file, "row": place}
-
-    def identity(self) -> Mapping[str, Any]:
-        return {"pictures": self.size, "column": self.column, "stamp": _stamp(self.file)}
+        return {"pictures": self.size, "stamp": stamp(self.file)}
 
 
 Input = Pictures | Rows | Table | Loaded
@@ -243,7 +231,7 @@ def _opened(source: Rows | Table | Loaded) -> Any:
     if isinstance(source, Rows):
         return _stream(source.file, source.member)
     if isinstance(source, Table) and not source.file.endswith(".arrow"):
-        return _Cursor(source)
+        return arrow.Cursor(source)
     return _Whole(source)
 
 
@@ -251,10 +239,10 @@ class _Whole:
     """All rows of a file at once: in memory, or where Arrow maps them."""
 
     def __init__(self, source: Table | Loaded):
-        from digitjax.data import formats
-
-        loaded = isinstance(source, Loaded)
-        self._rows = formats.images_of(Path(source.file)) if loaded else column(source, source.column)
+        if isinstance(source, Loaded):
+            self._rows = _images_in(source.file, json.dumps(stamp(source.file)))
+        else:
+            self._rows = arrow.column(source, source.column)
 
     def close(self) -> None:
         self._rows = None
@@ -265,55 +253,13 @@ class _Whole:
             yield self._rows[start:stop]
         else:
             for chunk in self._rows.slice(start, stop - start).chunks:
-                yield _unpacked(chunk)
-
-
-class _Cursor:
-    """A place in a column of a Parquet file, whose rows are read a few at a time."""
-
-    def __init__(self, table: Table):
-        import pyarrow.parquet
-
-        self._table = table
-        self._file = pyarrow.parquet.ParquetFile(table.file, buffer_size=1 << 20)
-        groups = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
-        self._firsts = [0, *accumulate(groups)]
-        self._first, self._rows = 0, None
-        self._batches: Iterator[Any] = iter(())
-
-    def close(self) -> None:
-        self._file.close()
-
-    def chunks(self, start: int, stop: int) -> Iterator[Any]:
-        while start < stop:
-            if self._rows is None or start < self._first:
-                group = bisect_right(self._firsts, start) - 1
-                self._batches = self._file.iter_batches(
-                    _DECODED_AT_ONCE, range(group, len(self._firsts) - 1), [self._table.column]
-                )
-                self._first, self._rows = self._firsts[group], next(self._batches).column(0)
-            while start >= self._first + len(self._rows):
-                self._first, self._rows = self._first + len(self._rows), next(self._batches).column(0)
-            part = self._rows.slice(start - self._first, stop - start)
-            yield _unpacked(part)
-            start += len(part)
-
-
-def _unpacked(column: Any) -> Any:
-    """Rows of Arrow as images, where they are numbers, or as the bytes of files."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(column.type):  # as Hugging Face stores pictures
-        column = column.field("bytes")
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        return column.flatten().to_numpy().reshape(len(column), 28, 28)
-    return column.to_pylist()
+                yield arrow.unpacked(chunk)
 
 
 def _many(file: Path) -> Sequence[Input] | None:
     """What an array file or a table holds; None where the file is a single picture."""
-    if file.suffix in (".parquet", ".arrow"):
-        return [table(file)]
+    if file.suffix in arrow.SUFFIXES:
+        return [arrow.table(file)]
     if {*file.suffixes} & {".npy", ".mat", ".h5", ".hdf5", ".csv", ".tsv", ".arff"}:
         return [_loaded(file)]
     try:
@@ -371,76 +317,15 @@ def _in_npz(file: Path) -> Sequence[Rows]:
 
 
 def _loaded(file: Path) -> Loaded:
+    return Loaded(str(file), len(_images_in(str(file), json.dumps(stamp(str(file))))))
+
+
+@lru_cache(1)
+def _images_in(file: str, stamp: str) -> UInt8[np.ndarray, "n 28 28"]:  # noqa: ARG001
+    """All images of a file that is read whole, once: to be counted, and then to be answered."""
     from digitjax.data import formats
 
-    return Loaded(str(file), len(formats.images_of(file)))
-
-
-def table(file: Path) -> Table:
-    """The column of pictures of a Parquet or Arrow file.
-
-    Raises:
-      DigitjaxError: it has none, or is damaged.
-    """
-    require("pyarrow")
-    import pyarrow as pa
-
-    try:
-        schema, rows = _schema(file)
-        for field in schema:
-            kind = field.type
-            packed = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-            numbers = (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and kind.value_type == pa.uint8()
-            if packed or numbers or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-                return Table(str(file), field.name, rows)
-    except (pa.ArrowException, OSError) as error:
-        told = f"{file} is no {file.suffix} file, or damaged ({first_line(error)}): name another file"
-        raise DigitjaxError(told) from error
-    names = ", ".join(schema.names)
-    raise DigitjaxError(f"{file} has no column of pictures, or of 784 bytes each, among {names}: name another file")
-
-
-def _schema(file: Path) -> tuple[Any, int]:
-    if file.suffix == ".arrow":
-        whole = _arrow(file)
-        return whole.schema, whole.num_rows
-    import pyarrow.parquet
-
-    opened = pyarrow.parquet.ParquetFile(file)
-    return opened.schema_arrow, opened.metadata.num_rows
-
-
-def _arrow(file: Path | str) -> Any:
-    """A table in Arrow's own form, of a stream, as Hugging Face's cache has it, or of a file; it stays on disk."""
-    import pyarrow as pa
-
-    mapped = pa.memory_map(str(file))
-    try:
-        return pa.ipc.open_stream(mapped).read_all()
-    except pa.ArrowInvalid:
-        return pa.ipc.open_file(mapped).read_all()
-
-
-def columns(table: Table) -> list[str]:
-    """The names of all columns of a table's file."""
-    return list(_schema(Path(table.file))[0].names)
-
-
-def column(table: Table, name: str) -> Any:
-    """A column of a table's file, whole.
-
-    Raises:
-      DigitjaxError: it is damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    try:
-        if table.file.endswith(".arrow"):
-            return _arrow(table.file).column(name)
-        return pyarrow.parquet.read_table(table.file, columns=[name]).column(0)
-    except (pa.ArrowException, OSError) as error:
-        raise DigitjaxError(f"{table.file} is damaged ({first_line(error)}): name another file") from error
+    return formats.images_of(Path(file))
 
 
 def _stream(file: str, member: str) -> Any:
@@ -457,16 +342,3 @@ def _form(picture: Any) -> UInt8[np.ndarray, "28 28"] | str:
         return canonical(picture)
     except PictureError as error:
         return str(error)
-
-
-def _stamp(file: str) -> list[Any]:
-    try:
-        known = Path(file).stat()
-    except OSError:
-        return [file]
-    return [file, known.st_size, known.st_mtime_ns]
-
-
-def require(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UsageError(f"{package} is not installed: pip install 'digitjax[ray]'")

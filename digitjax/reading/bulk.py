@@ -21,8 +21,8 @@ import numpy as np
 
 from digitjax.base import device
 from digitjax.base.disk import claim, write_file, write_text
-from digitjax.base.errors import DigitjaxError, UsageError, first_line
-from digitjax.data.inputs import Block, Input, Range, Reader, require
+from digitjax.base.errors import DigitjaxError, UsageError, first_line, require
+from digitjax.data.inputs import Block, Input, Range, Reader
 from digitjax.reading import predict
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.predict import Predictor

@@ -153,7 +153,8 @@ def _text(lines: Sequence[Sequence[Digit]], unsure: str = "") -> str:
         room = float(np.median([one.box[3] for one in line]))
         ends = [-np.inf, *(one.box[0] + one.box[2] for one in line)]
         signs = [str(one.digit) if one.verdict == "digit" or not unsure else unsure for one in line]
-        apart = [one.box[0] - end > room and not _evenly(line) for one, end in zip(line, ends)]
+        room = np.inf if _evenly(line) else room
+        apart = [one.box[0] - end > room for one, end in zip(line, ends)]
         said.append("".join(" " * (place > 0 and gap) + sign for place, (sign, gap) in enumerate(zip(signs, apart))))
     return "\n".join(said)
 

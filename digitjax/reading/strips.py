@@ -69,10 +69,12 @@ class LineReader:
     def agreed(self, line: Strip, ink: Strip) -> tuple[Spotted, Spotted]:
         """What is likeliest by a line's own picture, looked at in several ways, and by its ink: its places in each."""
         first, second = self.log_shares([line, ink])
-        others = []
-        if voted([first, second], self.temperature).confidence < SURE:
+        others: list[LogShares] = []
+        of_line = voted([first, second], self.temperature)
+        if of_line.confidence < SURE:
             [others] = self._other_views([line])
-        return voted([first, *others, second], self.temperature), voted([second, first, *others], self.temperature)
+            of_line = voted([first, *others, second], self.temperature)
+        return of_line, voted([second, first, *others], self.temperature)
 
     def _other_views(self, strips: Sequence[Strip]) -> list[list[LogShares]]:
         found, each = self.log_shares([_resized(one, *view) for one in strips for view in VIEWS]), len(VIEWS)

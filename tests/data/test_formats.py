@@ -1,0 +1,435 @@
+"""The same digits are the same data in every form; what is none is refused whole, by name."""
+
+import gzip
+import re
+import time
+
+import cv2
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import scipy.io
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from digitjax.base.errors import DigitjaxError, UsageError
+from digitjax.data import datasets, formats, inputs, tfds
+from digitjax.data.formats import Dataset
+from digitjax.reading import predict, upright
+
+GOOD = {"images": np.zeros((20, 28, 28), np.uint8), "labels": np.arange(20) % 10}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"labels": None}, "no images and labels"),
+        ({"images": None}, "no images and labels"),
+        ({"images": np.zeros((20, 28, 30), np.uint8)}, "30"),
+        ({"images": np.zeros((20, 5, 5), np.uint8)}, "5, 5"),
+        ({"images": np.full((20, 28, 28), 0.5, np.float32) * 3}, "float32 from 1.5"),
+        ({"images": np.full((20, 28, 28), -1, np.int64)}, "from -1"),
+        ({"images": np.full((20, 28, 28), np.nan)}, "float64"),
+        ({"images": np.zeros((20, 28, 28, 2), np.uint8)}, "28, 28, 2"),
+        ({"images": np.zeros((0, 28, 28), np.uint8), "labels": np.zeros(0, int)}, "empty"),
+        ({"labels": np.arange(20)}, "0 to 19"),
+        ({"labels": np.arange(20) - 1}, "-1"),
+        ({"labels": np.arange(19) % 10}, "19"),
+        ({"labels": np.linspace(0, 1, 20)}, "float64"),
+        ({"labels": np.array([None] * 20)}, "npz"),
+    ],
+)
+def test_a_bad_npz_is_refused_with_what_is_wrong(tmp_path, changes, complaint):
+    arrays = {name: array for name, array in (GOOD | changes).items() if array is not None}
+    np.savez(tmp_path / "digits.npz", **arrays)
+    with pytest.raises(DigitjaxError, match=complaint):
+        datasets.load(str(tmp_path / "digits.npz"))
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_pass_for_an_npz_or_an_idx_file(content):
+    path = tfds.data_dir() / "noise.npz"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    with pytest.raises(DigitjaxError, match="npz"):
+        datasets.load(str(path))
+    with pytest.raises(ValueError, match="it "):
+        formats.idx_array(content[: len(content) // 2] + b"x")
+
+
+@given(st.integers(0, 4), st.integers(0, 5))
+def test_an_idx_array_comes_back(rows, columns):
+    array = np.arange(rows * columns, dtype=np.uint8).reshape(rows, columns)
+    header = b"\x00\x00\x08\x02" + np.array([rows, columns], ">u4").tobytes()
+    np.testing.assert_array_equal(formats.idx_array(header + array.tobytes()), array)
+
+
+def _class_folders(folder, digits: Dataset):
+    for row, (image, label) in enumerate(zip(digits.images, digits.labels)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - image).resize((56, 56)).save(folder / str(label) / f"{row}.png")
+
+
+def test_a_folder_a_class_is_read_in_mnists_form(few, tmp_path):
+    _class_folders(tmp_path, Dataset(few.train.images[:60], few.train.labels[:60]))
+    found = datasets.load(str(tmp_path)).everything()
+    assert sorted(found.labels) == sorted(few.train.labels[:60])
+    assert (found.images[:, 0] == 0).all()
+    assert found.images.max() > 200
+
+
+def _rows(images, labels):
+    return np.column_stack([labels, images.reshape(-1, 784)])
+
+
+def _csv(folder, images, labels):
+    head = ",".join(["label", *(f"pixel{place}" for place in range(784))])
+    np.savetxt(folder / "a.csv", _rows(images, labels), "%d", ",", header=head, comments="")
+
+
+def _quoted_csv(folder, images, labels):
+    rows = [",".join(f'"{value}"' for value in row) for row in _rows(images, labels)]
+    (folder / "a.csv").write_text("\n".join(['"y"' + ',"x"' * 784, *rows]))
+
+
+def _arff(folder, images, labels):
+    head = [f"@ATTRIBUTE pixel{place} real" for place in range(784)]
+    head += ["@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}", "@DATA"]
+    rows = [",".join(map(str, row[1:])) + f",'{row[0]}'" for row in _rows(images, labels)]
+    (folder / "a.arff").write_text("\n".join(["% MNIST", "@RELATION mnist", *head, *rows]) + "\n")
+
+
+def _hdf5(folder, images, labels):
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["train/data"], file["train/target"] = images.reshape(-1, 784) / 255.0, labels
+
+
+def _matlab_7_3(folder, images, labels):
+    with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
+        file["X"], file["y"] = images.transpose(2, 1, 0).T.transpose(2, 1, 0), labels[None].astype(float)
+
+
+def _npy(folder, images, labels):
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
+
+
+def _hugging_face(folder, images, labels):
+    pictures = pa.array([{"bytes": cv2.imencode(".png", image)[1].tobytes(), "path": None} for image in images])
+    return pa.table({"image": pictures, "label": labels})
+
+
+def _arrow_stream(folder, images, labels):
+    table = _hugging_face(folder, images, labels)
+    with pa.ipc.new_stream(folder / "data-00000-of-00001.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+
+
+def _arrow_file(folder, images, labels):
+    table = _hugging_face(folder, images, labels)
+    with pa.ipc.new_file(folder / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+
+
+FORMS = {
+    "npz": lambda f, i, n: np.savez(f / "a.npz", images=i, labels=n),
+    "npz, rows": lambda f, i, n: np.savez_compressed(f / "a.npz", images=i.reshape(-1, 784), labels=n[:, None]),
+    "npz, Keras": lambda f, i, n: np.savez(f / "a.npz", x_train=i[..., None], y_train=n),
+    "npz, channel first": lambda f, i, n: np.savez(f / "a.npz", images=i[:, None], labels=n),
+    "npz, grey as RGB": lambda f, i, n: np.savez(f / "a.npz", images=np.stack([i] * 3, -1), labels=n),
+    "npz, floats": lambda f, i, n: np.savez(f / "a.npz", images=i / 255.0, labels=np.eye(10)[n]),
+    "npz, from -1": lambda f, i, n: np.savez(f / "a.npz", X=i / 127.5 - 1, Y=np.eye(10)[n].T),
+    "npz, int64": lambda f, i, n: np.savez(f / "a.npz", images=i.astype(np.int64), labels=n.astype(float)),
+    "npz, dark on bright": lambda f, i, n: np.savez(f / "a.npz", trainX=255 - i, trainY=n),
+    "npy": _npy,
+    "csv": _csv,
+    "csv, quoted": _quoted_csv,
+    "csv.gz": lambda f, i, n: np.savetxt(f / "a.csv.gz", _rows(i, n), "%d", ","),
+    "csv, label last": lambda f, i, n: np.savetxt(f / "a.csv", np.roll(_rows(i, n), -1, axis=1), "%d", ","),
+    "rows with spaces, packed": lambda f, i, n: np.savetxt(f / "zip.train.gz", _rows(i, n), "%.4f", " "),
+    "tsv": lambda f, i, n: np.savetxt(f / "a.tsv", _rows(i, n), "%d", "\t"),
+    "one-hot behind": lambda f, i, n: np.savetxt(f / "a.data", np.c_[i.reshape(-1, 784), np.eye(10)[n]], "%d", " "),
+    "arff": _arff,
+    "mat": lambda f, i, n: scipy.io.savemat(f / "a.mat", {"trainX": i.reshape(-1, 784), "trainY": n}),
+    "mat, columns": lambda f, i, n: scipy.io.savemat(f / "a.mat", {"data": i.reshape(-1, 784).T, "label": n[None]}),
+    "mat, SVHN's": lambda f, i, n: scipy.io.savemat(
+        f / "a.mat", {"X": np.stack([i] * 3, -1).transpose(1, 2, 3, 0), "y": np.where(n == 0, 10, n)[:, None]}
+    ),
+    "mat, EMNIST's": lambda f, i, n: scipy.io.savemat(
+        f / "a.mat", {"dataset": {"train": {"images": i.reshape(-1, 784), "labels": n[:, None]}, "mapping": np.eye(3)}}
+    ),
+    "mat 7.3": _matlab_7_3,
+    "hdf5": _hdf5,
+    "parquet": lambda f, i, n: pq.write_table(_hugging_face(f, i, n), f / "train-00000-of-00001.parquet"),
+    "arrow": _arrow_file,
+    "arrow, streamed": _arrow_stream,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_digits_are_the_same_data_in_every_form(few, tmp_path, form):
+    images, labels = few.train.images[:60], few.train.labels[:60].astype(np.int64)
+    assert {0, 9} <= {*labels}
+    (tmp_path / "plain").mkdir()
+    FORMS["npz"](tmp_path / "plain", images, labels)
+    expected = datasets.load(str(tmp_path / "plain" / "a.npz"))
+    (tmp_path / "other").mkdir()
+    FORMS[form](tmp_path / "other", images, labels)
+    files = sorted((tmp_path / "other").iterdir())
+    source = files[0] if len(files) == 1 else tmp_path / "other"
+    found = datasets.load(str(source))
+    assert found.checksum == expected.checksum
+    np.testing.assert_array_equal(found.train.images, expected.train.images)
+    if form != "npy":
+        with inputs.Reader(inputs.inputs([str(source)])) as reader:
+            forms = reader.read(0, 60).images
+        assert np.array_equal(forms if "dark" not in form else 255 - forms, images)
+
+
+def test_the_parts_of_a_data_set_are_those_of_its_authors(few, tmp_path):
+    """A part to choose by is learnt from where there is one to test with, and is tested with where there is none."""
+    parts = {part: (few.train.images[place::3], few.train.labels[place::3]) for place, part in enumerate("abc")}
+    (train, val, test) = parts.values()
+    for form in ("npz", "mat"):
+        names = {"x_train": train[0], "y_train": train[1], "x_val": val[0], "y_val": val[1]}
+        all_three = names | {"x_test": test[0], "y_test": test[1]}
+        for name, arrays in (("two", names), ("three", all_three)):
+            (
+                np.savez(tmp_path / f"{name}.npz", **arrays)
+                if form == "npz"
+                else scipy.io.savemat(tmp_path / f"{name}.mat", arrays)
+            )
+        two, three = (datasets.load(str(tmp_path / f"{name}.{form}")) for name in ("two", "three"))
+        assert two.official
+        assert three.official
+        np.testing.assert_array_equal(two.test.images, val[0])
+        np.testing.assert_array_equal(three.test.images, test[0])
+        assert len(three.train.labels) + len(three.validation.labels) == len(train[1]) + len(val[1])
+
+
+@pytest.mark.parametrize("side", [8, 16, 20, 32])
+@pytest.mark.parametrize("dark", [False, True])
+def test_grey_pictures_of_another_size_are_scaled_as_mnists_were(few, tmp_path, side, dark):
+    images = np.stack(
+        [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in few.train.images[:90]]
+    )
+    np.savez(tmp_path / "a.npz", images=255 - images if dark else images, labels=few.train.labels[:90])
+    found = datasets.load(str(tmp_path / "a.npz"))
+    assert "another size" in found.note
+    images = found.everything().images
+    assert images.shape == (90, 28, 28)
+    assert (images[:, 0] == 0).mean() > 0.9
+    judged = predict.load().judge(images).digits
+    assert np.mean(judged == found.everything().labels) > (0.5 if side == 8 else 0.9)
+
+
+@pytest.mark.parametrize(
+    "suffix", [".npz", ".npy", ".mat", ".h5", ".csv", ".arff", ".tsv", ".parquet", ".arrow", ".bin", ".csv.gz"]
+)
+@pytest.mark.parametrize("kind", ["random", "cut", "text", "empty"])
+def test_a_damaged_file_of_any_form_is_refused_in_one_sentence_of_ours(few, tmp_path, suffix, kind):
+    good = next((form for form in FORMS if form.startswith(suffix[1:])), "csv")
+    FORMS[good](tmp_path, few.train.images[:20], few.train.labels[:20].astype(np.int64))
+    file = tmp_path / f"bad{suffix}"
+    written = next(path for path in tmp_path.iterdir() if path.is_file())
+    content = {
+        "random": np.random.default_rng(0).bytes(5000),
+        "cut": written.read_bytes()[: written.stat().st_size // 2 - 7],
+        "text": b"to whom it may concern",
+        "empty": b"",
+    }[kind]
+    file.write_bytes(content)
+    started = time.monotonic()
+    with pytest.raises(DigitjaxError) as refused:
+        datasets.load(str(file))
+    assert time.monotonic() - started < 5
+    assert file.name in str(refused.value)
+    assert not re.search(r"pickle|allow_|Traceback|object at 0x|could not convert", str(refused.value))
+
+
+@pytest.mark.parametrize("how", upright.TURNS)
+def test_a_set_that_does_not_stand_upright_is_put_upright_and_that_is_said(few, tmp_path, how):
+    back = {
+        "a quarter turn to the left": "a quarter turn to the right",
+        "a quarter turn to the right": "a quarter turn to the left",
+    }
+    lying = np.ascontiguousarray(upright.TURNS[back.get(how, how)](few.train.images))
+    np.savez(tmp_path / "a.npz", images=lying, labels=few.train.labels)
+    np.savez(tmp_path / "b.npz", images=few.train.images, labels=few.train.labels)
+    put_right, expected = upright.load(str(tmp_path / "a.npz")), datasets.load(str(tmp_path / "b.npz"))
+    assert how in put_right.note
+    assert upright.load(str(tmp_path / "b.npz")).note == ""
+    assert sorted(map(bytes, put_right.everything().images)) == sorted(map(bytes, expected.everything().images))
+    digits, note, _ = upright.scored(str(tmp_path / "a.npz"))
+    assert how in note
+    np.testing.assert_array_equal(digits.images, few.train.images)
+
+
+def test_other_classes_than_digits_stand_as_they_are(few, tmp_path):
+    shuffled = np.random.default_rng(0).permutation(few.train.labels)
+    np.savez(tmp_path / "a.npz", images=few.train.images, labels=shuffled)
+    assert upright.load(str(tmp_path / "a.npz")).note == ""
+
+
+def _idx(file, array):
+    kind = {"uint8": 8, "int32": 12}[str(array.dtype)]
+    head = bytes([0, 0, kind, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    content = head + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+
+
+def test_qmnists_labels_emnists_names_and_torchvisions_folders_are_known(few, tmp_path):
+    parts = (("train", "t10k", few.train), ("test", "t10k", few.test))
+    for part, _, digits in parts:
+        columns = np.zeros((len(digits.labels), 8), np.int32)
+        columns[:, 0], columns[:, 1:] = digits.labels, 77
+        _idx(tmp_path / f"qmnist-{part}-images-idx3-ubyte.gz", digits.images)
+        _idx(tmp_path / f"qmnist-{part}-labels-idx2-int.gz", columns)
+        _idx(tmp_path / f"emnist-digits-{part}-images-idx3-ubyte", digits.images.transpose(0, 2, 1))
+        _idx(tmp_path / f"emnist-digits-{part}-labels-idx1-ubyte", digits.labels.astype(np.uint8))
+    raw = tmp_path / "torch" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, digits in (("train", few.train), ("t10k", few.test)):
+        _idx(raw / f"{name}-images-idx3-ubyte", digits.images)
+        _idx(raw / f"{name}-labels-idx1-ubyte", digits.labels.astype(np.uint8))
+    with pytest.raises(DigitjaxError, match="2 data sets"):
+        datasets.load(str(tmp_path))
+    for source in (
+        tmp_path / "qmnist-train-images-idx3-ubyte.gz",
+        tmp_path / "emnist-digits-test-images-idx3-ubyte",
+        *(tmp_path / "torch", raw.parent, raw),
+    ):
+        found = upright.load(str(source))
+        np.testing.assert_array_equal(found.test.images, few.test.images)
+        np.testing.assert_array_equal(found.test.labels, few.test.labels)
+        assert ("transposed" in found.note) == ("emnist" in source.name)
+
+
+@pytest.mark.parametrize("form", ["{}-images-idx3-ubyte", "{}-images.idx3-ubyte", "{}-images-idx3-ubyte.gz"])
+def test_idx_files_are_known_by_any_of_their_usual_names(few, tmp_path, form):
+    for part, digits in (("train", few.train), ("t10k", few.test)):
+        for kind, array in (("images", digits.images), ("labels", digits.labels.astype(np.uint8))):
+            head = b"\x00\x00\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            name = form.format(part).replace("images", kind).replace("idx3", f"idx{array.ndim}")
+            content = head + array.tobytes()
+            (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    found = datasets.load(str(tmp_path), validation_share=0.2)
+    np.testing.assert_array_equal(found.test.images, few.test.images)
+    assert len(found.train.labels) + len(found.validation.labels) == len(few.train.labels)
+
+
+@pytest.mark.parametrize("names", ["{}", "{:02d}", "digit_{}", "words", "sample"])
+@pytest.mark.parametrize("above", [("training", "testing"), ("train", "test"), ()])
+def test_class_folders_are_known_by_any_of_their_usual_names(few, tmp_path, names, above):
+    digits = Dataset(few.train.images[:40], few.train.labels[:40])
+    for part in above or ("",):
+        _class_folders(tmp_path / part, digits)
+        for folder in [*(tmp_path / part).iterdir()]:
+            digit = int(folder.name)
+            named = {"words": formats._WORDS[digit], "sample": f"Sample{digit + 1:03d}"}.get(names) or names.format(
+                digit
+            )
+            folder.rename(folder.with_name(f"_{named}"))
+        for folder in [*(tmp_path / part).iterdir()]:
+            folder.rename(folder.with_name(folder.name[1:]))
+    found = datasets.load(str(tmp_path))
+    assert found.official == bool(above)
+    assert sorted(found.everything().labels) == sorted(np.concatenate([digits.labels] * max(1, len(above))))
+
+
+@given(st.integers(0, 1000))
+def test_a_sorted_set_with_a_test_part_has_every_class_in_each_part_and_a_permuted_one_too(few, seed):
+    order = np.argsort(few.train.labels, kind="stable")
+    if seed:
+        order = np.random.default_rng(seed).permutation(order)
+    file = tfds.data_dir() / "sorted.npz"
+    file.parent.mkdir(exist_ok=True)
+    images, labels = few.train.images[order], few.train.labels[order]
+    np.savez(file, x_train=images, y_train=labels, x_test=few.test.images, y_test=few.test.labels)
+    found = datasets.load(str(file))
+    assert set(found.train.labels) == set(found.validation.labels) == set(labels)
+    np.testing.assert_array_equal(found.test.images, few.test.images)
+
+
+@pytest.mark.parametrize("each", range(1, 9))
+def test_a_few_pictures_a_class_can_be_trained_on_and_scored_whole(few, tmp_path, each):
+    places = np.concatenate([np.flatnonzero(few.train.labels == digit)[:each] for digit in range(10)])
+    np.savez(tmp_path / "few.npz", images=few.train.images[places], labels=few.train.labels[places])
+    found = datasets.load(str(tmp_path / "few.npz"))
+    assert min(len(part.labels) for part in (found.train, found.validation, found.test)) >= 1
+    assert len(found.everything().labels) == 10 * each
+    digits, note, name = datasets.scored(str(tmp_path / "few.npz"), found.checksum)
+    assert (len(digits.labels), note) == (10 * each, "")
+    assert f"{10 * each} of which this model was trained on" in name
+    assert "trained on" not in datasets.scored(str(tmp_path / "few.npz"), "another")[2]
+
+
+CHANGES = {
+    "dark on bright": lambda images: 255 - images,
+    "from 0 to 1,": lambda images: (images > 127) * np.uint8(1),
+    "from 0 to 16": lambda images: images // 16,
+}
+
+
+@pytest.mark.parametrize(("told", "change"), CHANGES.items())
+def test_a_set_in_another_ground_or_range_is_put_right_and_that_is_said(few, tmp_path, told, change):
+    np.savez(tmp_path / "a.npz", images=change(few.train.images[:90]), labels=few.train.labels[:90])
+    found = datasets.load(str(tmp_path / "a.npz"))
+    assert told in found.note
+    images = found.everything().images
+    assert images.max() >= 238
+    assert np.median(images) == 0
+
+
+def test_files_beside_the_pictures_are_named_and_all_bad_ones_at_once(few, tmp_path):
+    _class_folders(tmp_path, Dataset(few.train.images[:60], few.train.labels[:60]))
+    (tmp_path / "README.txt").write_text("mine")
+    (tmp_path / "3" / "notes.md").write_text("threes")
+    (tmp_path / "3" / "Thumbs.db").write_bytes(b"")
+    note = datasets.load(str(tmp_path)).note
+    assert "README.txt" in note
+    assert "notes.md" in note
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / "5" / name).write_bytes(b"no picture")
+    with pytest.raises(DigitjaxError, match=r"a\.png.*b\.jpg"):
+        datasets.load(str(tmp_path))
+
+
+def test_pictures_in_deeper_folders_belong_to_their_class(few, tmp_path):
+    _class_folders(tmp_path, Dataset(few.train.images[:60], few.train.labels[:60]))
+    deeper = tmp_path / "7" / "second_day"
+    deeper.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(few.train.images[0]).save(deeper / "more.png")
+    assert len(datasets.load(str(tmp_path)).everything().labels) == 61
+
+
+def test_a_folder_that_is_no_data_is_refused(tmp_path):
+    with pytest.raises(DigitjaxError, match="no sub-folders"):
+        datasets.load(str(tmp_path))
+    (tmp_path / "sevenths").mkdir()
+    with pytest.raises(DigitjaxError, match="sevenths"):
+        datasets.load(str(tmp_path))
+    (tmp_path / "sevenths").rename(tmp_path / "7")
+    with pytest.raises(DigitjaxError, match="empty"):
+        datasets.load(str(tmp_path))
+    (tmp_path / "7" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(DigitjaxError, match=r"broken\.png"):
+        datasets.load(str(tmp_path))
+
+
+def test_too_few_pictures_are_refused(tmp_path):
+    np.savez(tmp_path / "two.npz", images=GOOD["images"][:2], labels=GOOD["labels"][:2])
+    with pytest.raises(DigitjaxError, match="2 pictures"):
+        datasets.load(str(tmp_path / "two.npz"))
+
+
+def test_an_unknown_source_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean mnist"):
+        datasets.load("minst")
+
+
+def test_the_inventory_names_every_source():
+    assert {row.name for row in datasets.inventory()} == {*tfds.TFDS_NAMES, "mnist5k"}
