@@ -148,13 +148,15 @@ def _table(file: Path) -> Mapping[str, np.ndarray]:
         head = []
     except ValueError:
         lines = lines[1:]
+    if not lines:  # NumPy would warn, on the user's terminal
+        raise DigitjaxError(f"{file} has no rows of numbers: give {TAKEN}")
     rows = np.loadtxt(lines, delimiter=delimiter, dtype=np.float32, ndmin=2)
     return _columns(file, rows, [place for place, name in enumerate(head) if name in LABELS])
 
 
 def _columns(file: Path, rows: np.ndarray, named: list[int]) -> Mapping[str, np.ndarray]:
     """Grey levels and labels of rows: the label before or behind them, ten of them behind, or none."""
-    number = rows.shape[1] if rows.size else 0
+    number = rows.shape[1]
     if number - 1 in _SQUARES:
         # The border of a picture is all ground, at either end: what varies there from 0 to 10 are labels.
         spans = [np.ptp(ends) if _may_label(ends) else -1 for ends in (rows[:, 0], rows[:, -1])]
