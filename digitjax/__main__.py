@@ -110,14 +110,8 @@ def run_evaluate(args: options.Evaluate) -> int:
         name = f"{splits.name}, {'test' if splits.official else 'held-back part (not an official test set)'}"
     if note:
         _log(note)
-    if args.canonical:
-        import numpy as np
-
-        from digitjax.picture.canonical import canonical
-
-        digits = digits._replace(images=np.stack([canonical(image) for image in digits.images]))
-        name += ", canonical"
-    figures = results.evaluation(found, digits, name)
+    how, name = (results.as_uploaded, f"{name}, canonical") if args.canonical else (results.evaluation, name)
+    figures = how(found, digits, name)
     return _answer(args, figures, results.as_text(figures))
 
 

@@ -55,7 +55,7 @@ RUNTIMES: Mapping[export.Format, tuple[str, Callable[[Path, np.ndarray], np.ndar
 
 def main() -> None:
     images = datasets.load("mnist5k").everything().images[:1000]
-    found, expected, rows = artifact.read(), predict.load().judge(images).probabilities, []
+    found, expected, rows = artifact.read(), predict.load().judge_alone(images).probabilities, []
     with tempfile.TemporaryDirectory() as folder:
         for kind, (package, answer) in RUNTIMES.items():
             file = Path(folder) / f"model.{kind}"

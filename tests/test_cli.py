@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from digitjax.__main__ import main
-from digitjax.reading import artifact
+from digitjax.reading import artifact, predict
 
 slow = pytest.mark.slow
 
@@ -315,3 +315,8 @@ def test_a_set_is_scored_as_uploads_are_read(folder, splits, capsys):
         figures.append(json.loads(capsys.readouterr().out))
     assert figures[0]["data"] != figures[1]["data"]
     assert figures[1]["accuracy"] >= figures[0]["accuracy"]
+    answers = predict.load().predict(list(np.roll(images, 3, axis=2)))
+    called = [answer.digit == label for answer, label in zip(answers, labels) if answer.verdict == "digit"]
+    assert figures[1]["accuracy"] == pytest.approx(np.mean([answer.digit for answer in answers] == labels))
+    assert figures[1]["verdicts"]["digit"] == pytest.approx(len(called) / 60)
+    assert figures[1]["misread_of_called_digit"] == pytest.approx(1 - np.mean(called))

@@ -263,10 +263,10 @@ RECIPES: Mapping[str, Config] = {
         ),
         Config(
             "reader",
-            epochs=12,
+            epochs=14,
             model=NETWORKS["reader"],
             augment=_HARD,
-            training=TrainingConfig(outliers=0.4, hands=0.3),
+            training=TrainingConfig(outliers=0.4, hands=0.6),
         ),
         Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=1e-3, outliers=0.2)),
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),

@@ -80,7 +80,8 @@ def written(
     drawn_slant, turn = rng.normal(0.1, 0.22), np.radians(rng.normal(0, 4))
     drawn_pen, pressure = height * rng.uniform(0.035, 0.17), rng.uniform(0, 0.35)
     pen, slant = drawn_pen if pen is None else pen, drawn_slant if slant is None else slant
-    tremor, offset = abs(rng.normal(0, 0.006)), rng.normal(0, 0.012, (len(strokes), 2))
+    # A hurried hand keeps less to the form.
+    tremor, offset = abs(rng.normal(0, 0.006 if rng.random() < 0.6 else 0.018)), rng.normal(0, 0.012, (len(strokes), 2))
     lean = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.array([[1, -slant], [0, 1]])
     moved = [(np.asarray(stroke) - (0.5, 0.5) + apart) @ lean.T * height for stroke, apart in zip(strokes, offset)]
     moved = [_shaken(rng, stroke, tremor * height) for stroke in moved]
@@ -129,8 +130,9 @@ def _shaken(rng: Draw, stroke: Stroke, amount: float) -> Stroke:
     total = np.concatenate([[0], np.cumsum(lengths)])
     places = np.unique(np.concatenate([total, np.linspace(0, total[-1], 24)]))
     fine = np.stack([np.interp(places, total, stroke[:, axis]) for axis in (0, 1)], 1)
-    wander = rng.normal(0, amount, (6, 2)) * 2
-    return fine + np.stack([np.interp(np.linspace(0, 5, len(fine)), range(6), wander[:, axis]) for axis in (0, 1)], 1)
+    wander = curve(rng.normal(0, amount, (6, 2)) * 2)
+    along = np.linspace(0, len(wander) - 1, len(fine))
+    return fine + np.stack([np.interp(along, np.arange(len(wander)), wander[:, axis]) for axis in (0, 1)], 1)
 
 
 def pick(rng: Draw, *shares: Number) -> int:
@@ -160,7 +162,7 @@ def _zero(rng: Draw) -> list[Stroke]:
 
 def _one(rng: Draw) -> list[Stroke]:
     """A stroke; with an upstroke of any length, its top sharp or round; with a foot; with both; in one go."""
-    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8, 1.2)
+    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8, 2)
     top, foot = np.array([0.5 + lean, 0.0]), np.array([0.5 - lean, 1.0])
     if way == 0:
         return [joined([top], [foot])]
@@ -177,6 +179,8 @@ def _one(rng: Draw) -> list[Stroke]:
         strokes = [curve([start, bulge, top, (foot + top) / 2 + (0.03, 0), foot])]
     else:
         up = curve([start, bulge, top]) if rng.random() < 0.6 else joined([start], [top])
+        if rng.random() < 0.2:  # the pen lands with a hook
+            up = joined([start - (rng.uniform(0.02, 0.14), rng.uniform(-0.06, 0.1))], up)
         apart = top + (rng.uniform(-0.03, 0.02), rng.uniform(0, 0.05))
         strokes = [joined(up, [foot])] if rng.random() < 0.8 else [up, joined([apart], [foot])]
     if rng.random() < 0.33:
@@ -267,12 +271,16 @@ def _five(rng: Draw) -> list[Stroke]:
         ]
     )
     top = np.array([x + rng.uniform(0, 0.12), rng.uniform(0, 0.05)])
-    end = np.array([top[0] + width * rng.uniform(0.5, 1.15), rng.uniform(-0.09, 0.06)])
+    end = np.array([top[0] + width * rng.uniform(0.5, 1.15), rng.uniform(-0.16, 0.06)])
     way = pick(rng, 4, 4, 1, 3)
     if way == 3:  # its bow is hardly one: a stem that hooks to the left, with a bar to the right, like a tick
         bulge, foot = rng.uniform(-0.02, 0.14), x + rng.uniform(-0.28, 0.2)
         stem = curve([top, (foot + bulge, rng.uniform(0.5, 0.75)), (foot, rng.uniform(0.86, 1)),
                       (foot - rng.uniform(0.12, 0.4), rng.uniform(0.68, 0.95))])  # fmt: skip
+        if rng.random() < 0.35:  # without a bow at all, like the sign of a root
+            stem = joined(
+                [top], [(foot, rng.uniform(0.9, 1))], [(foot - rng.uniform(0.1, 0.3), rng.uniform(0.5, 0.85))]
+            )
         gap = np.array([rng.uniform(-0.05, 0.12), rng.uniform(-0.08, 0.08)])
         return [joined([end], stem)] if rng.random() < 0.6 else [stem, joined([top + gap], [end + gap])]
     if way == 0:
@@ -350,9 +358,9 @@ def _eight(rng: Draw) -> list[Stroke]:
 
 def _nine(rng: Draw) -> list[Stroke]:
     """Round or straight, like g, q or P: a ring, closed or not, on a stem that may bend, hook or run long."""
-    if rng.random() < 0.4:
+    if rng.random() < 0.45:
         return _nine_on_a_stem(rng)
-    if rng.random() < 0.12:  # like an e: from within, round, and on into the tail
+    if rng.random() < 0.2:  # like an e: from within, round, and on into the tail
         right, low = rng.uniform(0.6, 0.85), rng.uniform(0.36, 0.52)
         ring = [
             (0.3, low - 0.05),
@@ -399,7 +407,7 @@ def _nine_on_a_stem(rng: Draw) -> list[Stroke]:
         stem = curve(
             [stem[0], (x - 0.6 * lean, 0.6), foot, foot + (rng.choice([-1, 1]) * rng.uniform(0.1, 0.35), -0.06)]
         )
-    across, down, side = rng.uniform(0.16, 0.36), rng.uniform(0.15, 0.32), rng.choice([-1, 1], p=[0.5, 0.5])
+    across, down, side = rng.uniform(0.16, 0.36), rng.uniform(0.15, 0.32), rng.choice([-1, 1], p=[0.35, 0.65])
     begin = 180 if side > 0 else 0
     bow = arc(x + side * across * 0.85, down, across, down, begin, side * rng.uniform(270, 380))
     if side > 0 and rng.random() < 0.3:  # like R: the bow ends in a leg

@@ -25,6 +25,7 @@ from digitjax.reading.trust import Trust
 
 MODEL = "model.npz"
 """The file in a finished run's folder."""
+SHIPPED = "pretrained"
 PRETRAINED = Path(__file__).parent.parent / "weights" / "pretrained.npz"
 _DAMAGED = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, RuntimeError, MemoryError),
@@ -62,13 +63,13 @@ def write(file: Path, artifact: Artifact) -> None:
     write_file(file, save)
 
 
-def read(which: str | Path = "pretrained") -> Artifact:
+def read(which: str | Path = SHIPPED) -> Artifact:
     """Reads the model that ships, a finished run's folder, or a file that `write` wrote.
 
     Raises:
       DigitjaxError: there is none, or it is damaged, or something else.
     """
-    file = PRETRAINED if which == "pretrained" else Path(which).expanduser()
+    file = PRETRAINED if which == SHIPPED else Path(which).expanduser()
     if file.is_dir():
         if not (file / MODEL).exists():
             raise DigitjaxError(f"no finished run in {file}: train one with 'digitjax train --run-dir {file}'")

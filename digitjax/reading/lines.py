@@ -115,18 +115,24 @@ def _seen_upright(reading: Reading, quarters: int, size: tuple[int, int]) -> Rea
 
 def _read(predictor: Predictor, picture: Pixels, size: tuple[int, int]) -> tuple[Reading, Sequence[Cut], int]:
     """What a picture says as it stands, its lines of ink, and how many pieces these have."""
-    reader = strips.load()
-    by_ink, truncated, pieces = lines_of(picture)
-    whole = _as_line(picture, by_ink)
-    if whole and len(by_ink) == 1 and _is_line(picture, by_ink):
-        of_line, of_ink = reader.agreed(whole.strip, by_ink[0].strip)
-        # Its boxes are those of the ink, if the ink says the same.
-        cuts, spotted = (by_ink, [of_ink]) if min(of_ink.confidences, default=0) > 0.5 else ([whole], [of_line])
+    reader, by_ink, truncated, pieces = strips.load(), [], False, 0
+    views, of_line = [], None
+    if whole := _as_line(picture, []):
+        views, of_line = reader.views(whole.strip)
+    if whole and of_line and of_line.confidence >= SURE and _accounts_for(of_line, whole):
+        cuts, spotted = [whole], [of_line]  # then nobody needs to look for its ink
     else:
-        cuts = [*by_ink, *([whole] if whole else [])]
-        spotted = reader.read([cut.strip for cut in cuts])
-        taken = slice(-1, None) if whole and _likelier(spotted[-1], spotted[:-1]) else slice(len(by_ink))
-        cuts, spotted = cuts[taken], spotted[taken]
+        by_ink, truncated, pieces = lines_of(picture)
+        if not whole and (whole := _as_line(picture, by_ink)):
+            views, of_line = reader.views(whole.strip)
+        if whole and len(by_ink) == 1 and _is_line(picture, by_ink):
+            of_line, of_ink = reader.agreed(views, by_ink[0].strip)
+            # Its boxes are those of the ink, if the ink says the same.
+            cuts, spotted = (by_ink, [of_ink]) if min(of_ink.confidences, default=0) > 0.5 else ([whole], [of_line])
+        else:
+            cuts, spotted = by_ink, reader.read([cut.strip for cut in by_ink])
+            if whole and of_line and _likelier(of_line, spotted):
+                cuts, spotted = [whole], [of_line]
     if not cuts:
         return Reading("", [], truncated=truncated), by_ink, pieces
     rows = _judged(predictor, cuts, spotted, size, picture)
@@ -218,6 +224,19 @@ def _is_line(picture: Pixels, by_ink: Sequence[Cut]) -> bool:
     return filled or width >= LONG * height
 
 
+def _accounts_for(of_line: Spotted, whole: Cut) -> bool:
+    """Whether all tall ink of a line's picture is that of its digits, and none stands above another."""
+    if not len(of_line.digits):
+        return False
+    mask, tall = (whole.labels > 0).astype(np.uint8), HEIGHT / whole.zoom
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    owners = _owners(of_line.places / whole.zoom + whole.left, stats, tall)
+    large = np.flatnonzero(stats[:, cv2.CC_STAT_HEIGHT] > 0.3 * tall)[1:]
+    top, bottom = stats[large, 1], stats[large, 1] + stats[large, 3]
+    above = (bottom[:, None] < top) & (owners[:, large, None] & owners[:, None, large]).any(0)
+    return bool(owners[:, large].any(0).all() and not above.any())
+
+
 def _likelier(whole: Spotted, by_line: Sequence[Spotted]) -> bool:
     """Whether a picture as one line says more surely what it says than any number among its lines of ink does."""
     numbers = [one.confidence for one in by_line if len(one.digits) > 1]
@@ -233,7 +252,7 @@ def _judged(
     forms = [_form(cut, box, mask) for cut, parts in zip(cuts, found) for box, mask in parts]
     if not forms:
         return [[] for _ in cuts]
-    judged, which, rows = predictor.judge(np.stack(forms)), 0, []
+    judged, which, rows = predictor.judge_alone(np.stack(forms)), 0, []
     for cut, one, parts in zip(cuts, spotted, found):
         row = []
         for place, (box, _) in enumerate(parts):
@@ -264,6 +283,9 @@ def _own_ink(cut: Cut, spotted: Spotted) -> list[tuple[list[int], Bool[np.ndarra
     mask = (cut.labels > 0).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     owners, parts = _owners(places, stats, tall), np.zeros(labels.shape, np.int32)
+    single = owners & (owners.sum(0) == 1)
+    first = np.where(single, stats[:, 0], places[:, :1]).min(1)
+    last = np.where(single, stats[:, 0] + stats[:, 2], places[:, 2:]).max(1)
     for number in range(1, len(stats)):
         left, top, width, height = stats[number, :4]
         area = np.s_[top : top + height, left : left + width]
@@ -273,8 +295,10 @@ def _own_ink(cut: Cut, spotted: Spotted) -> list[tuple[list[int], Bool[np.ndarra
             ink = np.where(mine, cut.found[area], 0).sum(0)
             parts[area][mine] = np.broadcast_to(1 + _shared(ink, inside, places[:, 1] - left), mine.shape)[mine]
         elif len(places):
-            # A stroke apart, like the bar of a five, belongs to the digit beneath it.
-            over = np.minimum(places[:, 2], left + width) - np.maximum(places[:, 0], left)
+            # A stroke apart is of the digit that was seen there; high up, like the bar of a five, of the ink beneath.
+            high_up = top + height < 0.5 * len(mask)
+            start, stop = (first, last) if high_up else (places[:, 0], places[:, 2])
+            over = np.minimum(stop, left + width) - np.maximum(start, left)
             if over.max() > 0.3 * width and height > 0.08 * tall:
                 parts[area][mine] = int(over.argmax()) + 1
     found = []

@@ -9,19 +9,24 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 
 from digitjax.base import device
 from digitjax.base.config import ModelConfig
 from digitjax.network import model
 from digitjax.network.model import Images, Variables
 from digitjax.reading import artifact
-from digitjax.reading.artifact import Artifact
+from digitjax.reading.artifact import SHIPPED, Artifact
 from digitjax.reading.trust import VERDICTS, Trust, judge
 
 LARGEST = 32
 """Pictures in the largest compiled batch on a CPU: what it computes with stays in a core's cache."""
 LARGEST_OF_AN_ACCELERATOR = 1024
+DOUBT, AGREED, ALONE = 0.95, 0.8, 0.5
+"""Below this confidence a second network is asked; an answer of both is a digit from that confidence up,
+where the second holds it for one digit, and no more than one, with this probability."""
+Second = Callable[[np.ndarray], np.ndarray]
+"""From images in MNIST's form, uint8 [n, 28, 28], to the log probabilities that each is this one digit, [n, 10]."""
 
 
 class Judged(NamedTuple):
@@ -57,6 +62,7 @@ class Predictor:
       trust: what `judge` and `predict` need; without it there are only logits.
       name: what was loaded, and `checksum`: of which file.
       program: an exported program, which answers in place of our model code.
+      second: is asked where this network is in doubt: the line network, beside the model that ships.
     """
 
     def __init__(
@@ -67,8 +73,10 @@ class Predictor:
         name: str = "",
         checksum: str = "",
         program: jax.export.Exported | None = None,
+        second: Second | None = None,
     ):
         self.config, self.variables, self.trust, self.name, self.checksum = config, variables, trust, name, checksum
+        self._second = second
         # As constants of the program the weights are laid out and transformed once, by the compiler.
         constants = jax.device_put(variables)
 
@@ -108,7 +116,7 @@ class Predictor:
         """The answer to each `canonical.Searched` picture; of several digits in one, none is more than unsure."""
         if not found:
             return []
-        from digitjax.reading import strips  # OpenCV comes with it, which a machine that only trains may lack
+        from digitjax.reading import strips
 
         answers = predictions(self.judge(np.stack([one.form for one in found])))
         return [
@@ -120,6 +128,12 @@ class Predictor:
 
     def judge(self, images: UInt8[np.ndarray, "n 28 28"]) -> Judged:
         """The answers to images in MNIST's form, bright strokes on dark."""
+        judged = self.judge_alone(images)
+        doubted = np.flatnonzero(judged.confidences < DOUBT)
+        return together(judged, doubted, self._second(images[doubted])) if self._second and len(doubted) else judged
+
+    def judge_alone(self, images: UInt8[np.ndarray, "n 28 28"]) -> Judged:
+        """As `judge`, by this network without a second one: what an exported model answers."""
         rows = self._in_parts(self._judged, images, self.config.classes + 1)
         probabilities = rows[:, :-1]
         digits = probabilities.argmax(1).astype(np.int32)
@@ -132,7 +146,9 @@ class Predictor:
     def warm(self, sizes: Sequence[int] = (1, 2, 4, 8, 16, LARGEST)) -> None:
         """Compiles `judge` for these numbers of images."""
         for size in sizes:
-            self.judge(np.zeros((size, 28, 28), np.uint8))
+            self.judge_alone(np.zeros((size, 28, 28), np.uint8))
+            if self._second and size <= 8:
+                self._second(np.zeros((size, 28, 28), np.uint8))
 
     def _in_parts(self, compute: Callable[[np.ndarray], jax.Array], images: np.ndarray, width: int) -> np.ndarray:
         count = len(images)
@@ -163,6 +179,23 @@ def answers(config: ModelConfig, variables: Variables, trust: Trust, images: Ima
     return {"logits": logits, "probabilities": probabilities, "verdicts": verdicts}
 
 
+def together(
+    judged: Judged, doubted: Int32[np.ndarray, " m"] | Int64[np.ndarray, " m"], second: Float32[np.ndarray, "m 10"]
+) -> Judged:
+    """The answers with what two networks make of those in doubt: the geometric mean of their probabilities.
+
+    Networks that learnt from other digits err elsewhere. What the first holds for no digit stays none.
+    """
+    shares = second - np.logaddexp.reduce(second, axis=1, keepdims=True)
+    mixed = np.exp(0.5 * (np.log(judged.probabilities[doubted] + 1e-9) + shares))
+    mixed = (mixed / mixed.sum(1, keepdims=True)).astype(np.float32)
+    digits, confidences, probabilities, verdicts = (part.copy() for part in judged)
+    digits[doubted], confidences[doubted], probabilities[doubted] = mixed.argmax(1), mixed.max(1), mixed
+    sure = (mixed.max(1) >= AGREED) & (np.exp(second).sum(1) >= ALONE)
+    verdicts[doubted] = np.where(verdicts[doubted] == 2, 2, np.where(sure, 0, 1))
+    return Judged(digits, confidences, probabilities, verdicts)
+
+
 def predictions(judged: Judged) -> list[Prediction]:
     return [
         Prediction(int(digit), float(confidence), tuple(row.tolist()), VERDICTS[verdict])
@@ -170,7 +203,7 @@ def predictions(judged: Judged) -> list[Prediction]:
     ]
 
 
-def load(which: str = "pretrained") -> Predictor:
+def load(which: str = SHIPPED) -> Predictor:
     """The model that ships, a finished run's folder, or a model file, ready for use.
 
     Raises:
@@ -180,8 +213,14 @@ def load(which: str = "pretrained") -> Predictor:
 
 
 def of(found: Artifact) -> Predictor:
-    """The model of a file that was read, ready for use."""
-    return Predictor(*found[:3], found.name, found.checksum, found.program)
+    """The model of a file that was read, ready for use; the one that ships asks the line network where in doubt."""
+    return Predictor(*found[:3], found.name, found.checksum, found.program, _second if found.name == SHIPPED else None)
+
+
+def _second(images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n 10"]:
+    from digitjax.reading import strips  # OpenCV comes with it, which a machine that only trains may lack
+
+    return strips.load().alone(images)
 
 
 def _parts(count: int) -> Iterator[slice]:

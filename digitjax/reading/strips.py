@@ -2,15 +2,17 @@
 
 import functools
 import json
+import math
 import zipfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import jax
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt8
 
 from digitjax.base.errors import DigitjaxError
 from digitjax.network import model
@@ -19,7 +21,7 @@ from digitjax.picture.ink import Ink
 from digitjax.picture.strips import HEIGHT, Strip, strip
 
 FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
-WIDTHS = (64, 128, 208, 416, 832, 1664, 3328)
+WIDTHS = (HEIGHT, 64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
 BATCH, SURE = 8, 0.9
 VIEWS = (1.2, 0), (1.0, 4)
@@ -50,31 +52,51 @@ class LineReader:
     def read(self, strips: Sequence[Strip]) -> list[Spotted]:
         """The digits of each strip; what is not sure at once is looked at in other ways too, if it is not much."""
         plain = self.log_shares(strips)
-        found = [voted([one], self.temperature) for one in plain]
+        found = [self.voted([one]) for one in plain]
         # A long strip that is not sure is a texture more often than a number.
         unsure = [
-            which for which, one in enumerate(found) if one.confidence < SURE and strips[which].shape[1] <= WIDTHS[3]
+            which for which, one in enumerate(found) if one.confidence < SURE and strips[which].shape[1] <= WIDTHS[4]
         ]
         if 0 < len(unsure) <= BATCH // 2:
             for which, more in zip(unsure, self._other_views([strips[which] for which in unsure])):
-                found[which] = voted([plain[which], *more], self.temperature)
+                found[which] = self.voted([plain[which], *more])
         return found
 
     def warm(self) -> None:
         """Compiles what lines of up to some forty digits need."""
-        for width in WIDTHS[:5]:
+        for width in WIDTHS[:6]:
             for count in (1, 2, 4, 8):
                 self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count)
 
-    def agreed(self, line: Strip, ink: Strip) -> tuple[Spotted, Spotted]:
-        """What is likeliest by a line's own picture, looked at in several ways, and by its ink: its places in each."""
-        first, second = self.log_shares([line, ink])
-        others: list[LogShares] = []
-        of_line = voted([first, second], self.temperature)
-        if of_line.confidence < SURE:
-            [others] = self._other_views([line])
-            of_line = voted([first, *others, second], self.temperature)
-        return of_line, voted([second, first, *others], self.temperature)
+    def views(self, line: Strip) -> tuple[list[LogShares], Spotted]:
+        """What is seen of a line, in several ways if it is not sure at once; and what that says."""
+        views = self.log_shares([line])
+        if (found := self.voted(views)).confidence < SURE:
+            views += self._other_views([line])[0]
+            found = self.voted(views)
+        return views, found
+
+    def voted(self, views: Sequence[LogShares]) -> Spotted:
+        return voted(views, self.temperature)
+
+    def agreed(self, views: Sequence[LogShares], ink: Strip) -> tuple[Spotted, Spotted]:
+        """What is likeliest by a line's views and by its ink together: its places in the first view, and in the ink."""
+        [of_ink] = self.log_shares([ink])
+        return self.voted([*views, of_ink]), self.voted([of_ink, *views])
+
+    def alone(self, images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n 10"]:
+        """Of each image in MNIST's form the log probability that it says this digit, and no other beside it."""
+        larger = [cv2.resize(image, (33, 33), interpolation=cv2.INTER_LINEAR) for image in images]
+        found = self.log_shares([np.pad(one, ((3, 4), (3, 4))) for one in larger])
+        # The forward variables of one label: before it, at it, behind it (see `log_probability`).
+        shares = np.stack(found, axis=1).astype(np.float64)
+        blank = shares[..., BLANK:]
+        before, at, behind = blank[0], shares[0, :, :BLANK], np.full_like(shares[0, :, :BLANK], -np.inf)
+        for share, none in zip(shares[1:, :, :BLANK], blank[1:]):
+            behind = np.logaddexp(behind, at) + none
+            at = np.logaddexp(at, before) + share
+            before = before + none
+        return np.logaddexp(at, behind).astype(np.float32)
 
     def _other_views(self, strips: Sequence[Strip]) -> list[list[LogShares]]:
         found, each = self.log_shares([_resized(one, *view) for one in strips for view in VIEWS]), len(VIEWS)
@@ -181,6 +203,11 @@ def aligned(
     log_shares: LogShares, digits: Int32[np.ndarray, " n"]
 ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 3"]]:
     """How sure each of these digits is, and its columns (see `Spotted`), on the likeliest way that says them."""
+    likeliest = log_shares.argmax(1)
+    if model.line_digits(likeliest) == digits.tolist():
+        starts = np.flatnonzero(np.diff(likeliest, prepend=BLANK))
+        runs = [(start, stop) for start, stop in pairwise([*starts, len(likeliest)]) if likeliest[start] != BLANK]
+        return _along(log_shares, digits, [np.arange(*run) for run in runs])
     states, jumps = _states(digits)
     best, came = np.full(len(states), -np.inf), np.zeros((len(log_shares), len(states)), np.int8)
     best[:2] = log_shares[0, states[:2]]
@@ -195,9 +222,15 @@ def aligned(
     for frame in range(len(log_shares) - 1, -1, -1):
         path[frame] = state
         state -= came[frame, state]
+    return _along(log_shares, digits, [np.flatnonzero(path == 2 * which + 1) for which in range(len(digits))])
+
+
+def _along(
+    log_shares: LogShares, digits: Int32[np.ndarray, " n"], runs: Sequence[np.ndarray]
+) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 3"]]:
+    """As `aligned`, where each digit was seen in these places."""
     sure, places = np.zeros(len(digits), np.float32), np.zeros((len(digits), 3), np.float32)
-    for which, digit in enumerate(digits):
-        frames = np.flatnonzero(path == 2 * which + 1)
+    for which, (digit, frames) in enumerate(zip(digits, runs)):
         if len(frames):  # else the strip has too few places, and nothing said this
             peak = frames[log_shares[frames, digit].argmax()]
             sure[which] = np.exp(log_shares[peak, digit])
@@ -217,10 +250,16 @@ def _states(digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def log_probability(log_shares: LogShares, digits: Int32[np.ndarray, " n"]) -> float:
     """Of these digits and no others, over all ways that say them (Graves et al. 2006, forward variables)."""
     states, jumps = _states(digits)
-    chance = np.full(len(states), -np.inf)
-    chance[:2] = log_shares[0, states[:2]]
-    for row in log_shares[1:].astype(np.float64):
-        before = np.logaddexp(chance, np.concatenate([[-np.inf], chance[:-1]]))
-        skipped = np.where(jumps, np.concatenate([[-np.inf, -np.inf], chance[:-2]])[: len(states)], -np.inf)
-        chance = np.logaddexp(before, skipped) + row[states]
-    return float(np.logaddexp(*chance[-2:])) if len(digits) else float(chance[0])
+    shares, total = np.exp(log_shares[:, states].astype(np.float64)), 0.0
+    chance = np.zeros(len(states) + 2)  # behind two states that nothing is in
+    chance[2:4] = shares[0, :2]
+    for row in shares[1:]:
+        after = (chance[2:] + chance[1:-1] + jumps * chance[:-2]) * row
+        # Scaled at each place, or it would vanish.
+        scale = float(after.sum())
+        if not scale:
+            return -np.inf
+        total += math.log(scale)
+        chance[2:] = after / scale
+    end = float(chance[2:][-2:].sum())
+    return total + math.log(end) if end else -np.inf

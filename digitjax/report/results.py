@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from digitjax.base.config import AugmentConfig, Config, ModelConfig
@@ -20,7 +21,7 @@ from digitjax.data.datasets import Dataset, Splits, padded_batches
 from digitjax.network import model
 from digitjax.network.augment import augment
 from digitjax.network.model import Variables
-from digitjax.reading import artifact
+from digitjax.reading import artifact, predict
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.predict import Judged, Predictor
 from digitjax.reading.trust import VERDICTS, Trust, learn
@@ -36,7 +37,26 @@ def evaluation(found: Artifact, dataset: Dataset, data: str) -> dict[str, Any]:
 
     Loss and calibration error are those after temperature scaling.
     """
-    sums = train.evaluate(found.config, found.variables, dataset, temperature=found.trust.temperature)
+    return _figures(train.evaluate(found.config, found.variables, dataset, temperature=found.trust.temperature), data)
+
+
+def as_uploaded(found: Artifact, dataset: Dataset, data: str) -> dict[str, Any]:
+    """The figures of `evaluation`, and `verdicts`, for images that go the way of pictures: brought into MNIST's form,
+    and judged by the line network too where the model that ships is in doubt.
+    """
+    from digitjax.picture.canonical import canonical  # a machine that only trains may lack OpenCV
+
+    judged = predict.of(found).judge(np.stack([canonical(image) for image in dataset.images]))
+    logits, labels = jnp.log(judged.probabilities + 1e-9), jnp.asarray(dataset.labels)
+    sums = jax.tree.map(np.asarray, metrics.totals(logits, labels, jnp.ones(len(labels))))
+    called = judged.verdicts == 0
+    return _figures(sums, data) | {
+        "verdicts": {name: float((judged.verdicts == place).mean()) for place, name in enumerate(VERDICTS)},
+        "misread_of_called_digit": float((judged.digits != dataset.labels)[called].mean()) if called.any() else None,
+    }
+
+
+def _figures(sums: metrics.Totals, data: str) -> dict[str, Any]:
     right, examples = float(np.trace(sums.confusion)), float(sums.weight)
     low, high = metrics.wilson(right, examples)
     return {
@@ -59,6 +79,7 @@ def as_text(figures: Mapping[str, Any]) -> str:
         f"accuracy   {figures['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
         f"loss       {figures['loss']:.4f}",
         f"ece        {figures['ece']:.4f}",
+        *_verdicts(figures),
         "",
         "digit  accuracy  95 % interval     precision  recall  f1      support",
     ]
@@ -73,6 +94,17 @@ def as_text(figures: Mapping[str, Any]) -> str:
         f"{row:>12}" + "".join(f"{count:>6}" for count in counts) for row, counts in enumerate(figures["confusion"])
     ]
     return "\n".join(lines) + "\n"
+
+
+def _verdicts(figures: Mapping[str, Any]) -> list[str]:
+    if "misread_of_called_digit" not in figures:
+        return []
+    shares = ", ".join(f"{name} {share:.4f}" for name, share in figures["verdicts"].items())
+    misread = figures["misread_of_called_digit"]
+    return [
+        f"verdicts   {shares}",
+        *([] if misread is None else [f"misread    {misread:.4f} of what is called a digit"]),
+    ]
 
 
 def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def test_the_command_line_exports_into_a_new_file_alone(kind, tmp_path, capsys):
 def test_every_command_takes_what_was_exported_as_stablehlo(tmp_path, few, capsys):
     file = tmp_path / "pretrained.stablehlo"
     assert main(["export", "--format", "stablehlo", "--out", str(file)]) == 0
-    expected, given = (load(name).judge(few.test.images) for name in ("pretrained", str(file)))
+    expected, given = (load(name).judge_alone(few.test.images) for name in ("pretrained", str(file)))
     np.testing.assert_array_equal(given.digits, expected.digits)
     np.testing.assert_array_equal(given.verdicts, expected.verdicts)
     np.testing.assert_allclose(given.probabilities, expected.probabilities, atol=TOLERANCE)

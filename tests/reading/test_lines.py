@@ -14,10 +14,12 @@ from PIL import Image
 import digitjax
 from digitjax.data.datasets import Dataset, Splits
 from digitjax.picture.pixels import PictureError
+from digitjax.picture.strips import HEIGHT as STRIP
 from digitjax.reading import tables
 from digitjax.reading.layout import MOST_COMPONENTS
-from digitjax.reading.lines import Digit, Reading, marked, read
+from digitjax.reading.lines import Cut, Digit, Reading, _accounts_for, marked, read
 from digitjax.reading.predict import Predictor
+from digitjax.reading.strips import Spotted
 from tests.picture.test_canonical import TURNS, encoded
 
 HEIGHT = 48
@@ -130,6 +132,35 @@ def test_numbers_below_each_other_read_line_by_line(predictor, digits):
         return read(predictor, page(stacked(rows))).text == "\n".join(read(predictor, page(row)).text for row in rows)
 
     assert share(holds, 25) > 0.85
+
+
+def test_two_rows_in_a_wide_picture_are_not_taken_for_one_line(predictor, digits):
+    def law(random: np.random.Generator) -> bool:
+        rows = [random.integers(len(digits.labels), size=random.integers(5, 9)) for _ in range(2)]
+        ink = stacked([line(digits.images[row]) for row in rows], gap=int(random.integers(10, 30)))
+        return read(predictor, page(ink, 20, 6, 60, 6)).text == "\n".join(text(digits, row) for row in rows)
+
+    assert share(law) >= 0.9
+
+
+def test_a_line_is_all_there_is_only_if_all_its_tall_ink_is_of_its_digits():
+    labels = np.zeros((100, 300), np.int32)
+    labels[20:80, 40:80], labels[20:80, 120:150] = 1, 2
+    places = np.array([[30, 60, 90], [110, 135, 160]], np.float32) * STRIP / 100
+    cut = Cut(np.zeros((STRIP, 120), np.uint8), labels.astype(np.float32), labels, 0.0, STRIP / 100, (0, 0, 1, 1))
+
+    def accounted(mask: np.ndarray, seen: np.ndarray = places) -> bool:
+        spotted = Spotted(np.arange(len(seen), dtype=np.int32), np.ones(len(seen), np.float32), seen, 0.99)
+        return _accounts_for(spotted, cut._replace(labels=mask, found=(mask > 0).astype(np.float32)))
+
+    assert accounted(labels)
+    assert not accounted(labels, places[:1])
+    assert not accounted(labels, places[:0])
+    speck, above = labels.copy(), labels.copy()
+    speck[50:60, 200:210] = 3
+    assert accounted(speck)
+    above[20:80, 120:150], above[5:45, 120:150], above[55:95, 120:150] = 0, 2, 3
+    assert not accounted(above)
 
 
 @pytest.mark.parametrize("lean", [-9, -4, 0, 5, 9])

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from digitjax.base import device
 from digitjax.base.config import ModelConfig
+from digitjax.generated import hands
 from digitjax.network import model
-from digitjax.reading import predict
-from digitjax.reading.predict import LARGEST, Predictor, _parts
+from digitjax.reading import predict, strips
+from digitjax.reading.predict import DOUBT, LARGEST, Judged, Predictor, _parts, together
 
 CONFIG = ModelConfig("small", (4, 6), (1, 1), "VALID", False, "flatten", hidden=8)
 VARIABLES = model.init(CONFIG, jax.random.key(0))
@@ -43,3 +45,39 @@ def test_threads_may_share_a_predictor():
     with ThreadPoolExecutor(8) as threads:
         for rows in threads.map(predictor.logits, [IMAGES] * 24):
             np.testing.assert_allclose(rows, LOGITS, atol=1e-4)
+
+
+def test_a_second_network_is_asked_where_the_first_doubts_and_there_alone():
+    """Digits of hands that neither learnt from; the reference is the line network's own sum over all ways."""
+    digits = hands.digits((np.arange(600) % 10).astype(np.int32), 4321)
+    predictor = predict.load()
+    alone, both = predictor.judge_alone(digits.images), predictor.judge(digits.images)
+    doubted = alone.confidences < DOUBT
+    assert 20 < doubted.sum() < 200
+    for before, after in zip(alone, both):
+        np.testing.assert_array_equal(before[~doubted], after[~doubted])
+    for place in np.flatnonzero(doubted)[:40]:
+        larger = np.pad(cv2.resize(digits.images[place], (33, 33), interpolation=cv2.INTER_LINEAR), ((3, 4), (3, 4)))
+        [seen] = strips.load().log_shares([larger])
+        own = [strips.log_probability(seen, np.array([digit], np.int32)) for digit in range(10)]
+        product = alone.probabilities[place].astype(float) * np.exp(np.array(own) - np.logaddexp.reduce(own))
+        expected = np.sqrt(product + 1e-12) / np.sqrt(product + 1e-12).sum()
+        np.testing.assert_allclose(both.probabilities[place], expected, atol=2e-3)
+    wrong = [(judged.digits != digits.labels).sum() for judged in (alone, both)]
+    assert wrong[1] <= 0.6 * wrong[0]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_what_two_networks_say_together_is_a_distribution_and_never_makes_a_digit_of_none(seed):
+    draw = np.random.default_rng(seed)
+    rows = draw.dirichlet(np.full(10, 0.2), 30).astype(np.float32)
+    alone = Judged(rows.argmax(1).astype(np.int32), rows.max(1), rows, draw.integers(0, 3, 30).astype(np.int32))
+    second = np.log(draw.dirichlet(np.full(11, 0.2), 30)[:, :10] + 1e-12).astype(np.float32)
+    doubted = np.flatnonzero(alone.confidences < DOUBT)
+    both = together(alone, doubted, second[doubted])
+    np.testing.assert_allclose(both.probabilities.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(both.confidences, both.probabilities.max(1))
+    np.testing.assert_array_equal(both.digits, both.probabilities.argmax(1))
+    np.testing.assert_array_equal(both.verdicts == 2, alone.verdicts == 2)
+    agree = doubted[rows[doubted].argmax(1) == second[doubted].argmax(1)]
+    np.testing.assert_array_equal(both.digits[agree], alone.digits[agree])
