@@ -5,7 +5,7 @@ LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requireme
 SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate serve test bench bench-setup bench-serve bench-gpu docker check slow fonts docs experiments lint lock pretrained scoreboard clean
+.PHONY: help setup train evaluate serve test torture bench bench-setup bench-serve bench-gpu docker check slow fonts docs experiments lint lock pretrained scoreboard clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ lint: setup
 
 slow: setup  ## The slow tests: real processes, full runs, the notebook; each file's by one worker
 	$(BIN)/pytest -n 2 --dist loadfile -m slow $(ARGS)
+
+torture: setup  ## Try hostile clients, damaged files, kills and full disks, and print what held
+	$(BIN)/python -m experiments.torture
 
 check: lint test slow  ## What CI runs: lint, types, the laws, and the slow tests
 

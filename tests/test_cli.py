@@ -122,6 +122,7 @@ def test_evaluate_scores_what_was_trained(uninterrupted, folder):
     assert "trained on" in whole["data"]
 
 
+@pytest.mark.torture
 @slow
 def test_a_full_disk_stops_the_run_with_a_line_and_keeps_what_was_there(folder):
     """A file size limit stands in for the disk: writing past it fails in the same way."""

@@ -121,10 +121,9 @@ def save_last(run: Path, state: Any, history: History) -> None:
     if not (run / _CONFIG).exists():
         raise DigitjaxError(f"{run} is gone or was emptied while it was trained in: train again, and leave it alone")
     with _manager(run, "last") as manager:
-        parts = ocp.args.Composite(
-            state=ocp.args.StandardSave(_plain(state)),
-            history=ocp.args.JsonSave({"epochs": [dict(row) for row in history], "checksums": _checksums(state)}),
-        )
+        epochs = [dict(row) for row in history]
+        known = {"epochs": epochs, "checksums": _checksums(state, epochs)}
+        parts = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), history=ocp.args.JsonSave(known))
         _writing(run, lambda: manager.save(len(history), args=parts, force=True))
     write_text(run / _HISTORY, "".join(json.dumps(dict(row)) + "\n" for row in history))
 
@@ -154,13 +153,14 @@ def restore_last(run: Path, like: Any) -> Last | None:
         parts = ocp.args.Composite(state=ocp.args.StandardRestore(_blank(like)), history=ocp.args.JsonRestore())
         found = _reading(run, lambda: manager.restore(epoch, args=parts))
         state = _reading(run, lambda: _fitting(found.state, like))
-        if damaged := _damaged(state, found.history.get("checksums", {})):
+        known, epochs = (_reading(run, lambda part=part: found.history[part]) for part in ("checksums", "epochs"))
+        if damaged := _damaged(known, state, epochs):
             other = "start over with --fresh"
             with contextlib.suppress(DigitjaxError):
                 restore_best(run)
                 other = f"its best weights are whole: learn on from them with --from {run} --run-dir ANOTHER"
             raise DigitjaxError(f"the last checkpoint in {run} is damaged ({damaged} is not what was saved): {other}")
-        return Last(state, found.history["epochs"])
+        return Last(state, epochs)
 
 
 def restore_best(run: Path) -> Variables:
@@ -178,7 +178,7 @@ def restore_best(run: Path) -> Variables:
         parts = ocp.args.Composite(weights=ocp.args.StandardRestore(_blank(like)), known=ocp.args.JsonRestore())
         found = _reading(run, lambda: manager.restore(epoch, args=parts))
         weights = _reading(run, lambda: _fitting(found.weights, like))
-        if damaged := _damaged(weights, found.known.get("checksums", {})):
+        if damaged := _damaged(_reading(run, lambda: found.known["checksums"]), weights):
             cause = f"{damaged} is not what was saved"
             raise DigitjaxError(f"the best checkpoint in {run} is damaged ({cause}): start over with --fresh")
         return jax.device_put(weights)
@@ -219,20 +219,25 @@ def _fitting(found: Any, like: Any) -> Any:
     return found
 
 
-def _checksums(tree: Any) -> dict[str, str]:
+def _checksums(tree: Any, history: History = ()) -> dict[str, str]:
     """Of every leaf, its type included: Orbax keeps none, and casts what it reads to the type that is asked for."""
 
     def checksum(leaf: Any) -> str:
         array = np.ascontiguousarray(leaf)
-        return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()[:32]
+        return _digest(f"{array.dtype} {array.shape}".encode() + array.tobytes())
 
     leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): checksum(leaf) for path, leaf in leaves}
+    known = {jax.tree_util.keystr(path, simple=True, separator="/"): checksum(leaf) for path, leaf in leaves}
+    return known | {"history": _digest(json.dumps(history).encode())}
 
 
-def _damaged(tree: Any, known: Mapping[str, str]) -> str:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _damaged(known: Mapping[str, str], tree: Any, history: History = ()) -> str:
     """The first leaf that is not what was saved; '' where all are."""
-    return next((name for name, found in _checksums(tree).items() if known.get(name) != found), "")
+    return next((name for name, found in _checksums(tree, history).items() if known.get(name) != found), "")
 
 
 @contextlib.contextmanager

@@ -227,6 +227,7 @@ def test_grey_pictures_of_another_size_are_scaled_as_mnists_were(few, tmp_path, 
     assert np.mean(judged == found.everything().labels) > (0.5 if side == 8 else 0.9)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "suffix", [".npz", ".npy", ".mat", ".h5", ".csv", ".arff", ".tsv", ".parquet", ".arrow", ".bin", ".csv.gz"]
 )

@@ -230,6 +230,7 @@ def test_what_is_no_picture_at_all_is_refused(tmp_path):
             canonical(source)
 
 
+@pytest.mark.torture
 @given(st.data())
 def test_no_damage_to_a_file_raises_anything_else(digits, data):
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"]))

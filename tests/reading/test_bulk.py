@@ -105,6 +105,7 @@ def test_any_range_is_read_as_it_stands_in_whatever_order(stored, images, ranges
             assert len(block.names) == stop - start
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("survived", range(4))
 def test_what_is_killed_goes_on_to_the_same_bytes(stored, weights, tmp_path, small_parts, survived):
     inputs, predictor = where.inputs([str(stored["packed.npz"])]), load(str(weights))
@@ -258,6 +259,7 @@ def sixty_thousand(splits, weights, tmp_path_factory) -> tuple[Path, dict[str, b
     return source, contents(folder / "whole")
 
 
+@pytest.mark.torture
 @slow
 def test_a_process_that_is_killed_or_interrupted_goes_on_with_nothing_lost_and_nothing_twice(
     sixty_thousand, weights, tmp_path
@@ -376,6 +378,7 @@ def test_a_ray_cluster_that_does_not_answer_is_named(stored, weights, tmp_path):
     assert "no Ray cluster answers at 127.0.0.1:9" in done.stderr.splitlines()[-1], done.stderr
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("damage", [b"", b"{}\n"])
 def test_a_part_that_the_disk_lost_is_written_again(stored, weights, tmp_path, small_parts, damage):
     """After a loss of power a file may be there, and empty."""

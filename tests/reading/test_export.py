@@ -150,6 +150,7 @@ def test_an_exported_program_needs_no_model_code(program, tmp_path, monkeypatch)
     np.testing.assert_allclose(predictor.logits(IMAGES), logits, atol=1e-4)
 
 
+@pytest.mark.torture
 def test_damaged_and_foreign_programs_are_refused(program, tmp_path):
     bad, content = tmp_path / "bad.npz", program.read_bytes()
     for size in (0, 100, len(content) // 2, len(content) - 1):
@@ -166,6 +167,7 @@ def test_damaged_and_foreign_programs_are_refused(program, tmp_path):
             artifact.read(bad)
 
 
+@pytest.mark.torture
 @given(place=st.floats(0, 1, exclude_max=True), flipped=st.integers(1, 255))
 def test_a_file_with_one_changed_byte_is_refused_or_is_the_same_model(program, place, flipped):
     content, good, bad = bytearray(program.read_bytes()), artifact.read(program), program.with_name("bad")

@@ -330,6 +330,7 @@ def test_unsure_digits_are_marked():
     assert marked(Reading("47\n1", [*rows, [Digit(1, 0.8, [0, 2, 1, 1], "not_a_digit")]])) == "4?\n?"
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(("seed", "size"), [(0, 1), (1, 2), (2, 5)])
 def test_the_work_for_a_hostile_picture_is_bounded(predictor, monkeypatch, seed, size):
     random = np.random.default_rng(seed)

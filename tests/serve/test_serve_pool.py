@@ -9,6 +9,8 @@ import pytest
 from serve.problems import Refusal
 from serve.service import Pool
 
+pytestmark = pytest.mark.torture
+
 
 def ask(pool: Pool, work, count: int, deadline: float) -> list[int]:
     """The statuses of so many requests at once, and in what time each was told."""

@@ -20,7 +20,7 @@ import pytest
 from digitjax.reading import artifact
 from tests.serve.serving import Server, file_of, is_problem, running, start, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.torture]
 BLANK = {"image": [0] * 784}
 KEY = {"authorization": "Bearer secret"}
 

@@ -19,6 +19,8 @@ from serve.problems import Refusal
 from tests.serve.serving import Server, file_of, is_problem, running, wait_until
 from tests.serve.test_serve_process import BLANK, KEY, connect, received, request_of
 
+pytestmark = pytest.mark.torture
+
 MB = 1 << 20
 
 

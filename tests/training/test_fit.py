@@ -187,6 +187,7 @@ def test_an_unreadable_checkpoint_is_said_plainly(few, tmp_path, kind):
         fit.fit(CONFIG, few, tmp_path)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("kind", ["last", "best"])
 def test_a_number_that_was_changed_on_disk_is_found_whichever_it_is(few, tmp_path, kind, monkeypatch):
     """As a flipped bit would: Orbax's files carry no checksum, and what it reads is read back changed."""
@@ -213,6 +214,36 @@ def test_a_number_that_was_changed_on_disk_is_found_whichever_it_is(few, tmp_pat
             checkpoint.restore_last(tmp_path, like) if kind == "last" else checkpoint.restore_best(tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.torture
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks that Orbax leaves after an error
+def test_a_bit_that_flipped_anywhere_in_a_checkpoint_is_found_or_changes_nothing(few, tmp_path):
+    """585 damaged files, one bit each, in turns over all that a checkpoint is made of."""
+    with open_run(tmp_path, CONFIG):
+        fit.fit(dataclasses.replace(CONFIG, epochs=1), few, tmp_path)
+    like, draw = train.create_state(CONFIG, 32), np.random.default_rng(0)
+    last, best = checkpoint.restore_last(tmp_path, like), checkpoint.restore_best(tmp_path)
+    assert last
+    files = [file for file in sorted((tmp_path / "checkpoints").rglob("*")) if file.is_file() and file.stat().st_size]
+    found = 0
+    for number in range(585):
+        file = files[number % len(files)]
+        whole = file.read_bytes()
+        place = int(draw.integers(len(whole)))
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(draw.integers(8))]) + whole[place + 1 :])
+        for restore, expected in ((lambda: checkpoint.restore_last(tmp_path, like), last),
+                                  (lambda: checkpoint.restore_best(tmp_path), best)):  # fmt: skip
+            try:
+                given = restore()
+            except DigitjaxError:
+                found += 1
+            else:
+                same(given, expected)
+        file.write_bytes(whole)
+    assert found > 100
+
+
+@pytest.mark.torture
 def test_the_best_weights_of_a_run_whose_last_state_is_damaged_are_offered_and_taken(few, tmp_path, monkeypatch):
     with open_run(tmp_path, CONFIG):
         fit.fit(dataclasses.replace(CONFIG, epochs=1), few, tmp_path)
@@ -222,7 +253,9 @@ def test_the_best_weights_of_a_run_whose_last_state_is_damaged_are_offered_and_t
     same(variables, best)
     whole = checkpoint._damaged
     monkeypatch.setattr(
-        checkpoint, "_damaged", lambda tree, known: "step" if hasattr(tree, "step") else whole(tree, known)
+        checkpoint,
+        "_damaged",
+        lambda known, tree, *more: "step" if hasattr(tree, "step") else whole(known, tree, *more),
     )
     with pytest.raises(DigitjaxError, match=f"best weights are whole: .*--from {tmp_path}"):
         checkpoint.restore_last(tmp_path, train.create_state(CONFIG, 32))
