@@ -1,6 +1,7 @@
 """The figures of a review as words: a report in HTML that needs nothing beside itself, and a model card in Markdown."""
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -16,24 +17,53 @@ h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #e3e7ec; } img { max-width: 100%; height: auto; }
 code { font-size: .85em; overflow-wrap: anywhere; }
+:root { color-scheme: light dark; }
+@media (prefers-color-scheme: dark) {
+  body { color: #e6edf3; background: #0d1117; } a { color: #6cb6ff; }
+  th, td, h2 { border-color: #30363d; } img { border-radius: 4px; filter: brightness(.9); }
+}
 """
 
 
 def html(review: Review) -> str:
     """The report: one page, its pictures inside, which asks nothing of the network."""
-    figures = review.figures
-    text = "\n\n".join([f"# {_title(figures)}", *_card(figures), *_details(figures)])
+    figures, card = review.figures, list(_card(review.figures))
+    about = next(place for place, part in enumerate(card) if part.startswith("## "))
+    parts = [*_details(figures), *card[about:]]
+    titles = [part.removeprefix("## ") for part in parts if part.startswith("## ")]
+    contents = " · ".join(f"[{title}](#{_place(title)})" for title in titles)
+    text = "\n\n".join([f"# {_title(figures)}", *card[:about], contents, *parts])
     for name, picture in review.pictures.items():
         text = text.replace(f"({name}.png)", f"(data:image/png;base64,{base64.b64encode(picture).decode()})")
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    for title in titles:
+        body = body.replace(f"<h2>{escape(title)}</h2>", f'<h2 id="{_place(title)}">{escape(title)}</h2>')
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(_title(figures))}'
     head += f"</title><style>{_STYLE}</style>"
     return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}</body>\n</html>\n'
 
 
 def model_card(figures: Mapping[str, Any]) -> str:
-    """After Mitchell et al. (2019): what the model is, what for, how well it reads, where it fails."""
-    return "\n\n".join([f"# {_title(figures)}", *_card(figures)]) + "\n"
+    """After Mitchell et al. (2019): what the model is, what for, how well it reads, where it fails.
+
+    Its head is what model hubs read (Hugging Face's metadata; JSON's strings and numbers are YAML's).
+    """
+    test = figures["test"]
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": test["data"], "type": figures["data"]["name"]},
+        "metrics": [{"type": "accuracy", "value": round(test["accuracy"], 6)}],
+    }
+    known = {
+        "license": "mit",
+        "library_name": "digitjax",
+        "pipeline_tag": "image-classification",
+        "tags": ["jax", "flax", "mnist", "handwritten-digits"],
+        "metrics": ["accuracy"],
+        "model-index": [{"name": f"digitjax {figures['recipe']}", "results": [result]}],
+    }
+    head = "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in known.items()), "---"])
+    return "\n\n".join([head, f"# {_title(figures)}", *_card(figures)]) + "\n"
 
 
 def comparison(found: Mapping[str, Any]) -> str:
@@ -57,6 +87,10 @@ def comparison(found: Mapping[str, Any]) -> str:
 def _text(words: str) -> str:
     """Words of a user's own, such as the names of folders, as words: none of them is a picture, a link or a heading."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", " ".join(words.split()))
+
+
+def _place(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower())
 
 
 def _title(figures: Mapping[str, Any]) -> str:
@@ -120,25 +154,15 @@ def _card(figures: Mapping[str, Any]) -> Iterable[str]:
 
 def _details(figures: Mapping[str, Any]) -> Iterable[str]:
     test, calibration = figures["test"], figures["calibration"]
+    yield "## Training"
+    yield _picture("accuracy_plot", "Accuracy by epoch") + "\n" + _picture("loss_plot", "Loss by epoch")
     yield "## By digit"
-    names = ("digit", "accuracy", "low", "high", "precision", "recall", "f1")
-    rows = [(*(_number(row[name]) for name in names), int(row["support"])) for row in test["per_class"]]
-    yield _table((*names[:2], "95 % from", "to", *names[4:], "digits"), rows)
     yield _picture("confusion_matrix", "Label against answer")
     yield "The pairs most often mixed up:"
     yield _table(("is", "read as", "times"), [tuple(pair.values()) for pair in figures["confused"]])
-    yield "## Training"
-    yield _picture("accuracy_plot", "Accuracy by epoch") + "\n" + _picture("loss_plot", "Loss by epoch")
-    yield _picture("augmentation", "What augmentation does to a training digit")
-    layers = [
-        (row["name"], "x".join(map(str, row["shape"])), f"{row['parameters']:,}", f"{row['flops']:,}")
-        for row in figures["layers"]
-    ]
-    yield _table(("layer", "shape", "parameters", "FLOPs an image"), layers)
-    yield _picture("filters", "Filters of the first convolution")
-    classes = figures["data"]["classes"]
-    rows = [(digit, *(f"{classes[part][digit]:,}" for part in classes)) for digit in range(10)]
-    yield _table(("digits of", *classes), rows)
+    names = ("digit", "accuracy", "low", "high", "precision", "recall", "f1")
+    rows = [(*(_number(row[name]) for name in names), int(row["support"])) for row in test["per_class"]]
+    yield _table((*names[:2], "95 % from", "to", *names[4:], "digits"), rows)
     yield "## Mistakes, and why"
     yield (
         "Each misread digit stands beside what spoke for its label and what spoke for the answer (Grad-CAM at the last "
@@ -163,6 +187,23 @@ def _details(figures: Mapping[str, Any]) -> Iterable[str]:
     risks = [(f"{100 * row['coverage']:.0f} %", f"{100 * row['risk']:.3f} %") for row in figures["risk"]]
     yield _table(("answered", "misread among them"), risks)
     yield _picture("risk", "Risk by coverage")
+    yield "## What it has learnt"
+    yield (
+        f"Where the last layer puts test digits, by {figures['map']}: an island a class where it tells them "
+        "apart; a cross is a misread digit, in the colour of its label."
+    )
+    yield _picture("map", "Map of the test digits")
+    yield _picture("filters", "Filters of the first convolution")
+    layers = [
+        (row["name"], "x".join(map(str, row["shape"])), f"{row['parameters']:,}", f"{row['flops']:,}")
+        for row in figures["layers"]
+    ]
+    yield _table(("layer", "shape", "parameters", "FLOPs an image"), layers)
+    yield "## What it learnt from"
+    yield _picture("augmentation", "What augmentation does to a training digit")
+    classes = figures["data"]["classes"]
+    rows = [(digit, *(f"{classes[part][digit]:,}" for part in classes)) for digit in range(10)]
+    yield _table(("digits of", *classes), rows)
     yield "## Robustness"
     yield (
         f"Mean accuracy under fifteen corruptions after MNIST-C: {figures['corruptions_mean']:.4f}. The pictures go to "

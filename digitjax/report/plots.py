@@ -168,6 +168,21 @@ def risk(by_coverage: np.ndarray) -> Figure:
     return figure
 
 
+def landscape(places: Float[np.ndarray, "n 2"], labels: np.ndarray, guesses: np.ndarray, how: str) -> Figure:
+    """Digits as points in the plane, coloured by class; the misread ones as crosses, with what they were read as."""
+    figure = Figure(figsize=(8, 6.4), layout="constrained")
+    axes, wrong = figure.subplots(), labels != guesses
+    for digit in range(10):
+        colour, mine = f"C{digit}", labels == digit
+        axes.scatter(*places[mine & ~wrong].T, s=6, color=colour, alpha=0.6, label=str(digit), linewidths=0)
+        axes.scatter(*places[mine & wrong].T, s=60, color=colour, marker="x")
+    for (x, y), guess in zip(places[wrong], guesses[wrong]):
+        axes.annotate(str(guess), (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=_WRONG)
+    axes.legend(title="digit", markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set(xticks=[], yticks=[], title=f"{len(labels):,} test digits by {how}; x: misread, and as what")
+    return figure
+
+
 def lines(curves: Mapping[str, tuple[str, Sequence[float | int], Sequence[float]]]) -> Figure:
     """Accuracy by amount, a plot a change, each with its unit."""
     figure = Figure(figsize=(11, 5.6), layout="constrained")

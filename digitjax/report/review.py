@@ -1,5 +1,7 @@
 """What a reviewer asks of a finished run: where it errs and why, how sure it is, robustness, which is better."""
 
+import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,8 @@ ROBUSTNESS_SIZE = 2_500
 FALSE_REJECTION = 0.01
 SHOWN = 20
 """Misread digits that are explained, the worst first."""
+MAPPED, UMAP_FROM = 2_000, 50
+"""Test digits on the map of what the network has learnt; UMAP needs neighbours."""
 COVERAGES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 VOTED = {947: (8, 9), 1621: (0, 6), 1901: (9, 4), 2462: (2, 0), 2597: (5, 3),
@@ -67,6 +71,8 @@ def review(run: Path) -> Review:
     curves, corrupted = _robustness(found, splits.test)
     foreign, examples = _out_of_distribution(found, splits, clean)
     sheet, empty = _mistakes(found, images, labels, rows)
+    few = np.random.default_rng(0).permutation(len(labels))[:MAPPED]
+    places, how = on_a_map(clean.embedding[few])
     official = found.card["figures"]
     figures = {
         "name": found.name,
@@ -89,10 +95,12 @@ def review(run: Path) -> Review:
         "corruptions_mean": float(np.mean(list(corrupted.values()))),
         "out_of_distribution": foreign,
         "empty_maps": empty,
+        "map": how,
     }
     degrees = {name: (row["unit"], row["amounts"], row["accuracies"]) for name, row in curves.items()}
     drawn = {
         "mistakes": sheet,
+        "map": plots.landscape(places, labels[few], guesses[few], how),
         "filters": filters(found),
         "reliability": plots.reliability(before, after),
         "risk": plots.risk(by_coverage),
@@ -218,6 +226,18 @@ def filters(found: Artifact) -> Any:
     """The kernels of the first convolution."""
     kernel = np.asarray(found.variables["params"]["convolution_0"]["kernel"])[:, :, 0]
     return plots.channels(kernel, "Filters of the first convolution")
+
+
+def on_a_map(embedding: Float32[np.ndarray, "n width"]) -> tuple[Float32[np.ndarray, "n 2"], str]:
+    """Places of embeddings in the plane, and how they were had: UMAP where it is installed, else two components."""
+    if importlib.util.find_spec("umap") and len(embedding) > UMAP_FROM:
+        umap = importlib.import_module("umap")
+        return umap.UMAP(random_state=0, n_jobs=1).fit_transform(embedding), "UMAP (McInnes et al. 2018)"
+    centred = embedding - embedding.mean(0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    # A direction's sign means nothing: the larger half of it points up.
+    directions = directions[:2] * np.sign(directions[:2].sum(1, keepdims=True) + 1e-9)
+    return (centred @ directions.T).astype(np.float32), "the two principal components"
 
 
 def _standing(found: Artifact, right: Bool[np.ndarray, " n"]) -> dict[str, Any]:
