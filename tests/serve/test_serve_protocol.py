@@ -1,11 +1,15 @@
 """The service as others' programs see it: Triton's client, and a fuzzer that believes every word of /schema."""
 
+import asyncio
 import base64
+import importlib
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +72,24 @@ def test_tritons_client_works_unchanged(server, images, binary):
     rows = server.client.post("/predict/batch", json={"images": images.tolist()}).json()["predictions"]
     assert [row["digit"] for row in rows] == digits.tolist()
     np.testing.assert_allclose([row["probabilities"] for row in rows], probabilities, atol=1e-6)
+
+
+def test_tritons_asyncio_client_works_unchanged(server, images):
+    from tritonclient import http as triton
+    from tritonclient.http import aio
+
+    async def ask() -> list[np.ndarray]:
+        async with aio.InferenceServerClient(server.url.removeprefix("http://")) as client:
+            assert await client.is_model_ready("digitjax")
+            given = triton.InferInput("image", [1, 28, 28], "UINT8")
+            answers = []
+            for image in images:
+                given.set_data_from_numpy(image[None])
+                answers.append((await client.infer("digitjax", [given], headers={**KEY})).as_numpy("digit"))
+            return answers
+
+    rows = server.client.post("/predict/batch", json={"images": images.tolist()}).json()["predictions"]
+    assert np.concatenate(asyncio.run(ask())).tolist() == [row["digit"] for row in rows]
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -191,3 +213,40 @@ def test_a_fuzzer_finds_no_word_of_the_schema_that_is_not_kept(server, tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:]
     assert not [line for line in server.lines if line.get("status", 0) >= 500]
+
+
+@pytest.mark.slow
+def test_a_client_made_of_our_schema_works_as_it_comes(server, images, tmp_path, monkeypatch):
+    """By openapi-python-client: JSON, a form, several at once, a page, an explanation, and what is refused."""
+    (tmp_path / "schema.json").write_text(json.dumps(server.client.get("/schema").json()))
+    (tmp_path / "config.yml").write_text("post_hooks: []\n")
+    words = ["generate", "--path", "schema.json", "--output-path", "made", "--config", "config.yml"]
+    program = Path(sys.executable).with_name("openapi-python-client")
+    subprocess.run([program, *words], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.syspath_prepend(tmp_path / "made")
+    made = importlib.import_module("digitjax_client")
+    models, types = (importlib.import_module(f"digitjax_client.{name}") for name in ("models", "types"))
+
+    def ask(route: str, body: Any) -> Any:
+        with made.AuthenticatedClient(server.url, token="secret") as client:
+            return importlib.import_module(f"digitjax_client.api.default.{route}").sync(client=client, body=body)
+
+    rows = images.reshape(len(images), -1).tolist()
+    expected = server.client.post("/predict/batch", json={"images": rows}).json()["predictions"]
+    answers = [ask("predict_predict", models.PredictPredictJsonBody(image=row)) for row in rows]
+    assert [answer.digit for answer in answers] == [one["digit"] for one in expected]
+    assert [answer.verdict for answer in answers] == [one["verdict"] for one in expected]
+    given = [answer.probabilities for answer in answers]
+    np.testing.assert_allclose(given, [one["probabilities"] for one in expected], atol=1e-5)
+    picture = types.File(io.BytesIO(file_of(images[0])), "seven.png", "image/png")
+    seen = ask("predict_predict", models.PredictPredictFilesBody(file=picture))
+    assert seen.digit == expected[0]["digit"]
+    several = ask("predict_batch_predict_batch", models.PredictBatchPredictBatchJsonBody(images=[*rows, [1]]))
+    assert [one.digit for one in several.predictions[:-1]] == [one["digit"] for one in expected]
+    assert "784" in several.predictions[-1].error
+    number = types.File(io.BytesIO(file_of(255 - np.hstack(list(images[:3])))), "number.png", "image/png")
+    reading = ask("read_reading", models.ReadReadingFilesBody(file=number))
+    assert reading.text.isdigit() or not reading.lines
+    assert len(ask("explain_explanation", models.ExplainExplanationJsonBody(image=rows[0])).heatmap) == 28
+    refused = ask("predict_predict", models.PredictPredictJsonBody(image=[1, 2]))
+    assert (refused.status, "784" in refused.detail) == (400, True)
