@@ -268,7 +268,7 @@ RECIPES: Mapping[str, Config] = {
             augment=_HARD,
             training=TrainingConfig(outliers=0.4, hands=0.6),
         ),
-        Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=1e-3, outliers=0.2)),
+        Config("finetune", augment=_HARD, training=TrainingConfig(learning_rate=3e-3, outliers=0.2)),
         Config("reference", epochs=10, model=NETWORKS["reference"], training=_PLAIN),
     )
 }
