@@ -191,6 +191,8 @@ class Form(NamedTuple):
 
     content: bytes
     several: bool = False
+    is_picture: bool = False
+    """Whether they were brought into this form; numbers are taken as they are."""
 
 
 def pixels(source: Source, canonical_levels: bool = False) -> Form:
@@ -209,7 +211,7 @@ def pixels(source: Source, canonical_levels: bool = False) -> Form:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     try:
         found = searched(content if picture is None else picture)
-        return Form(found.form.tobytes(), strips.holds_several(found.beside))
+        return Form(found.form.tobytes(), strips.holds_several(found.beside), True)
     except PictureError as error:
         raise Refusal(422, f"{source.place}: {error}") from error
 

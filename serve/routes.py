@@ -153,7 +153,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         return form
 
     async def judged(request: Request, forms: Sequence[images.Form], with_input: bool) -> list[Answer]:
-        answers = await service.judge(request.scope, [form.content for form in forms])
+        answers = await service.judge(request.scope, forms)
         for answer, form in zip(answers, forms):
             if with_input:
                 answer.input = _image(form.content).tolist()
@@ -190,7 +190,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
     ) -> Response[Explanation]:
         """Where the network looks, for a class or for the one that it reads; as a picture to who accepts image/png."""
         form = await only_form(request, canonical)
-        [answer] = await service.judge(request.scope, [form.content])
+        [answer] = await service.judge(request.scope, [form])
         image = _image(form.content)
         answer.input = image.tolist()
         explained = int(of or answer.digit)

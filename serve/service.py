@@ -24,10 +24,11 @@ from digitjax.base.config import ModelConfig
 from digitjax.network import explain, model
 from digitjax.network.model import Features, Variables
 from digitjax.reading import strips
-from digitjax.reading.predict import Predictor
+from digitjax.reading.predict import DOUBT, Judged, Predictor
 from digitjax.reading.trust import VERDICTS
 from serve import logs, metrics
 from serve.batcher import Batcher, late, overloaded
+from serve.images import Form
 from serve.problems import Refusal
 from serve.settings import Settings
 
@@ -72,25 +73,27 @@ class Service:
         metrics.MODEL.labels(self.predictor.name, self.predictor.checksum).set(1)
 
     def _answers(self, images: np.ndarray) -> Sequence[Answer]:
-        predictor = self.predictor
-        judged = predictor.judge(images)
-        answers = [
-            Answer(digit, confidence, probabilities, VERDICTS[verdict], predictor.checksum)
-            for digit, confidence, probabilities, verdict in zip(*(part.tolist() for part in judged))
-        ]
+        answers = answers_of(self.predictor.judge_alone(images), self.predictor.checksum)
         if self.settings.metrics:
             metrics.note_batch(answers, self.batcher.waiting)
         return answers
 
-    async def judge(self, scope: Scope, images: Sequence[bytes]) -> list[Answer]:
-        """The answers to a request's images, 784 bytes each.
+    async def judge(self, scope: Scope, forms: Sequence[Form]) -> list[Answer]:
+        """The answers to a request's images; about a picture in doubt a second network is asked, beside the loop.
 
         Raises:
           Refusal: 503 or 504.
         """
-        job = await self.batcher.submit(images, scope["state"]["deadline"])
+        job = await self.batcher.submit([form.content for form in forms], scope["state"]["deadline"])
         scope["state"]["batch"] = job.largest_batch
-        return job.results
+        answers: list[Answer] = job.results
+        doubted = [n for n, form in enumerate(forms) if form.is_picture and answers[n].confidence < DOUBT]
+        if doubted and self.predictor.second:
+            images = np.stack([np.frombuffer(forms[n].content, np.uint8).reshape(28, 28) for n in doubted])
+            again = await self.in_thread(scope, self.quick, _again, self.predictor, images)
+            for n, answer in zip(doubted, again):
+                answers[n] = answer
+        return answers
 
     async def in_thread(self, scope: Scope, pool: "Pool", work: Callable[..., T], *args: Any) -> T:
         """A request's slow work, beside the loop; never begun once the request is cancelled or late.
@@ -121,6 +124,17 @@ class Service:
                 metrics.MODEL.labels(new.name, new.checksum).set(1)
                 logs.event("reloaded", model=new.checksum, before=old.checksum)
                 self.tell_others()
+
+
+def answers_of(judged: Judged, model: str) -> list[Answer]:
+    return [
+        Answer(digit, confidence, probabilities, VERDICTS[verdict], model)
+        for digit, confidence, probabilities, verdict in zip(*(part.tolist() for part in judged))
+    ]
+
+
+def _again(predictor: Predictor, images: np.ndarray) -> list[Answer]:
+    return answers_of(predictor.judge(images), predictor.checksum)
 
 
 class Pool:

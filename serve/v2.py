@@ -186,10 +186,9 @@ def router(service: Service) -> Router:
             quick = service.quick
             coming = [service.in_thread(request.scope, quick, pixels, source) for source in found]
             forms: list[Form] = await asyncio.gather(*coming)
-            contents = [form.content for form in forms]
         else:
-            contents = [source.content for source in found]
-        return response_to(asked, await service.judge(request.scope, contents))
+            forms = [Form(source.content) for source in found]
+        return response_to(asked, await service.judge(request.scope, forms))
 
     handlers = [server, live, ready, model_ready, metadata, config, statistics, index, infer]
     return Router("/v2", route_handlers=handlers, include_in_schema=False)

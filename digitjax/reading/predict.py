@@ -76,7 +76,7 @@ class Predictor:
         second: Second | None = None,
     ):
         self.config, self.variables, self.trust, self.name, self.checksum = config, variables, trust, name, checksum
-        self._second = second
+        self.second = second
         # As constants of the program the weights are laid out and transformed once, by the compiler.
         constants = jax.device_put(variables)
 
@@ -130,7 +130,7 @@ class Predictor:
         """The answers to images in MNIST's form, bright strokes on dark."""
         judged = self.judge_alone(images)
         doubted = np.flatnonzero(judged.confidences < DOUBT)
-        return together(judged, doubted, self._second(images[doubted])) if self._second and len(doubted) else judged
+        return together(judged, doubted, self.second(images[doubted])) if self.second and len(doubted) else judged
 
     def judge_alone(self, images: UInt8[np.ndarray, "n 28 28"]) -> Judged:
         """As `judge`, by this network without a second one: what an exported model answers."""
@@ -147,8 +147,8 @@ class Predictor:
         """Compiles `judge` for these numbers of images."""
         for size in sizes:
             self.judge_alone(np.zeros((size, 28, 28), np.uint8))
-            if self._second and size <= 8:
-                self._second(np.zeros((size, 28, 28), np.uint8))
+            if self.second and size <= 8:
+                self.second(np.zeros((size, 28, 28), np.uint8))
 
     def _in_parts(self, compute: Callable[[np.ndarray], jax.Array], images: np.ndarray, width: int) -> np.ndarray:
         count = len(images)

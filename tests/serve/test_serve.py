@@ -22,10 +22,12 @@ from PIL import Image
 import digitjax
 from digitjax.data import formats
 from digitjax.data.datasets import Dataset, Splits
+from digitjax.generated import hands
 from digitjax.network import explain, model
 from digitjax.picture.canonical import canonical
 from digitjax.picture.pixels import PictureError
 from digitjax.reading import lines
+from digitjax.reading.predict import DOUBT
 from serve import images, logs
 from serve.problems import Refusal
 from tests.serve.serving import Server, file_of, is_problem, running
@@ -560,3 +562,19 @@ def test_corrections_are_kept_once_where_training_finds_them_and_no_more_than_fi
 def test_corrections_are_refused_where_none_are_kept(server):
     assert not server.client.get("/model").json()["feedback"]
     assert is_problem(server.client.post("/feedback", files={"file": DIGIT}, data={"label": "1"}), 403)
+
+
+def test_a_picture_in_doubt_is_answered_as_the_library_answers_it_and_numbers_by_the_classifier_alone(server):
+    predictor, drawn = digitjax.load(), [hands.draw(np.random.default_rng((5, n)), n % 10, 60) for n in range(60)]
+    files = [file_of(255 - np.pad(strokes, 20)) for strokes in drawn]
+    sent = [("files", (f"{n}.png", content, "image/png")) for n, content in enumerate(files)]
+    answers = server.client.post("/predict/batch", files=sent).json()["predictions"]
+    forms = np.stack([canonical(content) for content in files])
+    alone = predictor.judge_alone(forms)
+    assert (alone.confidences < DOUBT).sum() > 3
+    for answer, expected in zip(answers, predictor.predict(files)):
+        assert (answer["digit"], answer["verdict"]) == (expected.digit, expected.verdict)
+        np.testing.assert_allclose(answer["probabilities"], expected.probabilities, atol=1e-4)
+    numbers = {"images": forms.reshape(len(forms), -1).tolist()}
+    plain = server.client.post("/predict/batch", json=numbers).json()["predictions"]
+    np.testing.assert_allclose([one["probabilities"] for one in plain], alone.probabilities, atol=1e-4)
