@@ -30,7 +30,7 @@ from experiments.bench.serving import ROOT, serving
 from experiments.scoreboard import RESULTS, fill_readme
 from experiments.tables import table
 
-SECONDS, WARM_UP, PAUSE = 10.0, 2.0, 0.1
+SECONDS, WARM_UP, PAUSE = 10.0, 6.0, 0.1
 SHARES = {"JSON": 12, "28 x 28 PNG": 4, "drawing": 2, "read": 1, "explain": 1}
 """Of twenty clients."""
 SLOW = ("read", "explain")
