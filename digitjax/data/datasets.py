@@ -11,12 +11,10 @@ from jaxtyping import Float32, Int32
 from digitjax.base.errors import DigitjaxError, UsageError, nearest
 from digitjax.data import formats
 from digitjax.data.formats import Dataset, Source
-from digitjax.data.tfds import LOCAL_MNIST, TFDS_NAMES, OfflineError, arrays_file, from_tfds
+from digitjax.data.tfds import LOCAL_MNIST, MNIST_CHECKSUM, TFDS_NAMES, OfflineError, arrays_file, from_tfds
 
 VALIDATION_SIZE = 5_000
 NAMES = (*TFDS_NAMES, "mnist5k")
-_MNIST = "bab833be44432887b8367c256dc3f6f37f73632c1eabcb1cbc894e04f779a312"
-"""MNIST's checksum: its last training images are held back, as everybody does. Another set may be sorted."""
 
 
 class Splits(NamedTuple):
@@ -80,7 +78,7 @@ def _shared(digits: Dataset, learnt: str) -> int:
             if found.checksum == learnt:
                 return _among(digits, found.whole)
     # Some of MNIST's come with a package: no network is needed to know them.
-    return _among(digits, formats.mnist5k().whole) if learnt == _MNIST else 0
+    return _among(digits, formats.mnist5k().whole) if learnt == MNIST_CHECKSUM else 0
 
 
 def _among(digits: Dataset, known: Dataset) -> int:
@@ -177,7 +175,7 @@ def _divide(name: str, source: Source, validation_share: float) -> Splits:
         test = whole.take(np.flatnonzero(places >= 0.9))
         whole, places = whole.take(np.flatnonzero(places < 0.9)), places[places < 0.9] / 0.9
         validation_share = validation_share or 1 / 9
-    elif content != _MNIST:
+    elif content != MNIST_CHECKSUM:  # of MNIST the last training images are held back, as everybody does
         validation_share = validation_share or 1 / 10
     if validation_share:
         held_back = places >= 1 - validation_share

@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 
 from digitjax.base.errors import DigitjaxError
+from digitjax.data import formats
 from digitjax.data.formats import IDX_FILES, Dataset, Source, checked, from_idx, idx_array
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "kmnist", "emnist/digits")
 LOCAL_MNIST = "DIGITJAX_MNIST_DIR"
+MNIST_CHECKSUM = "bab833be44432887b8367c256dc3f6f37f73632c1eabcb1cbc894e04f779a312"
+"""Of its arrays, in the order of its files (see `Source.checksum`)."""
 
 _SIZES = dict.fromkeys(TFDS_NAMES, (60_000, 10_000)) | {"emnist/digits": (240_000, 40_000)}
 _PROBE_SECONDS = 4
@@ -55,6 +58,8 @@ def arrays_file(name: str) -> Path:
 
 def from_tfds(name: str) -> Source:
     local = Path(os.environ[LOCAL_MNIST]) if name == "mnist" and os.environ.get(LOCAL_MNIST) else None
+    if local and not any((local / known).exists() for known in _MNIST_SHA256):
+        return _in_another_form(local)
     if local:
         _verify_mnist(local)
     file = arrays_file(name)
@@ -67,6 +72,20 @@ def from_tfds(name: str) -> Source:
         else:
             raise OfflineError(name, "the package tensorflow-datasets is not installed")
     return _from_arrays(name, file)
+
+
+def _in_another_form(place: Path) -> Source:
+    """MNIST as somebody packed it anew, in any form that `formats.read` takes: it is known by its arrays."""
+    wanted = f"name a folder with MNIST's four .gz files, or MNIST in a form that --data takes, by {LOCAL_MNIST}"
+    if not place.exists():
+        raise DigitjaxError(f"{LOCAL_MNIST} is {place}, which is not there: {wanted}")
+    try:
+        found = formats.read(place)
+    except DigitjaxError as error:
+        raise DigitjaxError(f"{LOCAL_MNIST} is {place}, which holds no MNIST ({error}): {wanted}") from error
+    if found.checksum != MNIST_CHECKSUM:
+        raise DigitjaxError(f"{LOCAL_MNIST} is {place}, which holds other digits, or in another order: {wanted}")
+    return found
 
 
 def _verify_mnist(folder: Path) -> None:

@@ -125,6 +125,32 @@ def test_a_damaged_idx_file_is_refused_by_name(mnist_dir, tmp_path, monkeypatch,
     assert not (tmp_path / "tfds").exists()
 
 
+def test_mnist_may_be_packed_in_any_form_and_is_known_by_its_arrays(mnist_dir, prepared, tmp_path, monkeypatch):
+    """Unpacked, as Keras's file has it, and as another file; but not with one pixel changed."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    whole = datasets.load(str(mnist_dir))
+    images, labels = (np.concatenate([getattr(part, kind) for part in (whole.train, whole.validation)])
+                      for kind in ("images", "labels"))  # fmt: skip
+    (tmp_path / "idx").mkdir()
+    for file in mnist_dir.glob("*.gz"):
+        (tmp_path / "idx" / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+    parts = dict(x_train=images, y_train=labels, x_test=whole.test.images, y_test=whole.test.labels)
+    np.savez(tmp_path / "mnist.npz", **parts)
+    for place in ("idx", "mnist.npz"):
+        monkeypatch.setenv("DIGITJAX_MNIST_DIR", str(tmp_path / place))
+        again = datasets.load("mnist")
+        assert (again.checksum, again.official) == (prepared.checksum, True)
+        np.testing.assert_array_equal(again.validation.images, prepared.validation.images)
+    images[7, 14, 14] ^= 1
+    np.savez(tmp_path / "mnist.npz", **parts)
+    with pytest.raises(DigitjaxError, match="other digits"):
+        datasets.load("mnist")
+    for place in ("nothing", "tfds"):
+        monkeypatch.setenv("DIGITJAX_MNIST_DIR", str(tmp_path / place))
+        with pytest.raises(DigitjaxError, match="DIGITJAX_MNIST_DIR"):
+            datasets.load("mnist")
+
+
 @pytest.mark.slow
 def test_a_preparation_killed_half_way_does_not_count(mnist_dir, tmp_path):
     environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path), "DIGITJAX_MNIST_DIR": str(mnist_dir)}
