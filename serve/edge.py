@@ -21,6 +21,8 @@ from serve.problems import Refusal, document
 from serve.service import Service, release_memory, stopping
 
 CLIENT_LEFT = 499
+DEAR = {"/read", "/explain", "/features"}
+"""Refused before their pictures are read, where these would wait for too long."""
 _POLICY = "; ".join(
     ["default-src 'none'", *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect"))]
     + ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
@@ -99,6 +101,8 @@ class Edge:
         self._check_host(scope)
         if posts and self.service.batcher.full:
             raise overloaded()
+        if posts and path in DEAR:
+            self.service.dear.check(self.settings.deadline)
         if "\0" in path:
             raise Refusal(400, "the path has a zero byte: see /schema for the paths that there are")
         if posts and not self._is_own_page(headers):

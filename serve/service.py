@@ -160,10 +160,7 @@ class Pool:
         Refusal: 503, there is too much before it; 504, it took longer than it should have.
         """
         loop = asyncio.get_running_loop()
-        ahead = sum(count * self._cost.get(kind, GUESS) for kind, count in self._begun.items())
-        wait, room = ahead / self.threads + self._cost.get(work, GUESS), self.share * (deadline - loop.time())
-        if ahead and wait > room:
-            raise overloaded(max(1, round(wait - room)))
+        self.check(deadline - loop.time(), self._cost.get(work, GUESS))
         self._begun[work] += 1
         self._gauge.inc()
         try:
@@ -176,6 +173,18 @@ class Pool:
             if not self._begun[work]:
                 del self._begun[work]
             self._gauge.dec()
+
+    def check(self, seconds: float, cost: float | None = None) -> None:
+        """Whether work of this cost, or of the mean cost of what waits, could be done in so many seconds.
+
+        Raises:
+          Refusal: 503, there is too much before it.
+        """
+        ahead = sum(count * self._cost.get(kind, GUESS) for kind, count in self._begun.items())
+        cost = ahead / max(1, self._begun.total()) if cost is None else cost
+        wait, room = ahead / self.threads + cost, self.share * seconds
+        if ahead and wait > room:
+            raise overloaded(max(1, round(wait - room)))
 
     def _timed(self, work: Callable[..., T], *args: Any) -> T:
         started = perf_counter()
