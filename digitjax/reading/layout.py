@@ -103,7 +103,8 @@ def _belongs(boxes: Boxes, height: float, shape: tuple[int, ...]) -> np.ndarray:
 def _usual_height(boxes: Boxes, shape: tuple[int, ...]) -> float:
     """Of digits: not of what holds others, as cells do, and not of what the border cuts."""
     high = boxes[:, 3] - boxes[:, 1]
-    inside = (boxes[:, None, :2] < boxes[None, :, :2]).all(2) & (boxes[:, None, 2:] > boxes[None, :, 2:]).all(2)
+    left, top, right, bottom = (np.ascontiguousarray(side, np.int32) for side in boxes.T)  # much faster so
+    inside = (left[:, None] < left) & (top[:, None] < top) & (right[:, None] > right) & (bottom[:, None] > bottom)
     usual, cut = ~(inside & (high > 0.3 * high[:, None])).any(1), _at_border(boxes, shape)
     # A tight crop cuts the digits, and what it leaves whole are specks.
     if (usual & ~cut).any() and not (cut.sum() > 1 and _median(high[usual & ~cut]) < 0.4 * _median(high[cut])):

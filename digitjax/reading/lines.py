@@ -26,6 +26,7 @@ SHARE = 0.58  # of a strip's height that a usual digit has
 LONG, WIDE = 2.0, 1.2  # a picture so much wider than high is one line, or may be one,
 FILLED = 0.3  # and so is one whose digits are so much of its height
 SURE, LIKELY = 0.9, 0.3
+MOST_COLUMNS = 90_000  # of strips, some three thousand digits: beyond that a page is said to be truncated
 TURNED_FROM, MOST_TURNED = 4, 400  # digits that a page must show which is said to lie; pieces of one that is tried
 
 
@@ -178,7 +179,10 @@ def lines_of(picture: Pixels) -> tuple[list[Cut], bool, int]:
     found, labels, lines = layout.lines(look.found)
     scale = float(look.corner[0]), float(look.corner[1]), 1 / look.zoom, 1 / look.zoom
     pieces = sum(len(line.members) for line in lines)
-    return [_cut(found, labels, line, scale) for line in lines], pieces >= layout.MOST_COMPONENTS, pieces
+    cuts = [_cut(found, labels, line, scale) for line in lines]
+    columns = np.cumsum([cut.strip.shape[1] for cut in cuts])
+    read = int(np.searchsorted(columns, MOST_COLUMNS, side="right"))
+    return cuts[:read], pieces >= layout.MOST_COMPONENTS or read < len(cuts), pieces
 
 
 def _cut(found: Ink, labels: Labels, line: Line, scale: tuple[float, float, float, float]) -> Cut:

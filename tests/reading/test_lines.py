@@ -17,9 +17,9 @@ from digitjax.picture.pixels import PictureError
 from digitjax.picture.strips import HEIGHT as STRIP
 from digitjax.reading import tables
 from digitjax.reading.layout import MOST_COMPONENTS
-from digitjax.reading.lines import Cut, Digit, Reading, _accounts_for, marked, read
+from digitjax.reading.lines import MOST_COLUMNS, Cut, Digit, Reading, _accounts_for, marked, read
 from digitjax.reading.predict import Predictor
-from digitjax.reading.strips import Spotted
+from digitjax.reading.strips import LineReader, Spotted
 from tests.picture.test_canonical import TURNS, encoded
 
 HEIGHT = 48
@@ -335,10 +335,19 @@ def test_unsure_digits_are_marked():
 def test_the_work_for_a_hostile_picture_is_bounded(predictor, monkeypatch, seed, size):
     random = np.random.default_rng(seed)
     specks = np.kron(random.random((900 // size, 1200 // size)) < 0.1, np.ones((size, size))).astype(np.uint8)
-    judged, judge = [], Predictor.judge
-    monkeypatch.setattr(Predictor, "judge", lambda self, images: judged.append(len(images)) or judge(self, images))
+    judged, judge, columns, look = [], Predictor.judge_alone, [], LineReader.log_shares
+
+    def counted(self: LineReader, strips: Sequence[np.ndarray]) -> list[np.ndarray]:
+        columns.extend(strip.shape[1] for strip in strips)
+        return look(self, strips)
+
+    monkeypatch.setattr(
+        Predictor, "judge_alone", lambda self, images: judged.append(len(images)) or judge(self, images)
+    )
+    monkeypatch.setattr(LineReader, "log_shares", counted)
     read(predictor, 255 - 255 * specks)
-    assert sum(judged) <= 2 * MOST_COMPONENTS
+    assert 0 < sum(judged) <= 2 * MOST_COMPONENTS
+    assert 0 < sum(columns) <= 1.2 * MOST_COLUMNS
 
 
 def grid(rows: Sequence[Sequence[np.ndarray | None]], thick: int, is_open: bool, side: int = 80) -> np.ndarray:
