@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
 
 from digitjax.base.config import RECIPES, Config
 from digitjax.data import datasets
@@ -40,8 +41,10 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 def opened(where: str) -> Any:
     """The storage behind a database's address or a journal file's name; '' for this process's memory."""
-    if not where or "://" in where:
-        return where or None
+    if "://" in where:  # connections are closed after each use: Optuna never closes those that it keeps
+        return RDBStorage(where, engine_kwargs={"poolclass": NullPool})
+    if not where:
+        return None
     Path(where).parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(where))
 
