@@ -236,9 +236,9 @@ def _accounts_for(of_line: Spotted, whole: Cut) -> bool:
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     owners = _owners(of_line.places / whole.zoom + whole.left, stats, tall)
     large = np.flatnonzero(stats[:, cv2.CC_STAT_HEIGHT] > 0.3 * tall)[1:]
-    top, bottom = stats[large, 1], stats[large, 1] + stats[large, 3]
-    above = (bottom[:, None] < top) & (owners[:, large, None] & owners[:, None, large]).any(0)
-    return bool(owners[:, large].any(0).all() and not above.any())
+    own, top, bottom = owners[:, large], stats[large, 1], stats[large, 1] + stats[large, 3]
+    above = np.where(own, bottom, np.inf).min(1, initial=np.inf) < np.where(own, top, -np.inf).max(1, initial=-np.inf)
+    return bool(own.any(0).all() and not above.any())
 
 
 def _likelier(whole: Spotted, by_line: Sequence[Spotted]) -> bool:
