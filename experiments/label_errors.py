@@ -3,8 +3,9 @@
     python -m experiments.label_errors [--folds 5] [--repeats 3]      (about 15 minutes on two cores)
 
 Trains the quick recipe on all folds but one, again and again, so that every training digit is judged by networks that
-never saw it, and every test digit by all of them. Ranks digits by three measures: mean loss; mean norm of the loss's
-gradient in the weights, by vmap(grad) (GraNd, Paul et al. 2021); and the share of networks that do not read the label.
+never saw it, and every test digit by all of them. Ranks digits by four measures: mean loss; mean norm of the loss's
+gradient in the weights, by vmap(grad), and of the error, the probabilities less the label's (GraNd and EL2N, Paul et al.
+2021); and the share of networks that do not read the label.
 Reports how many of the 15 MNIST test digits whose label people's votes did not support (Northcutt et al. 2021) are
 among the first 100. Writes results/label_errors.jsonl, .md and .png.
 
@@ -28,13 +29,13 @@ from digitjax.base import device
 from experiments.crossval import folds, without
 from experiments.ledger import RESULTS
 
-MEASURES = ("loss", "gradient", "disagreement")
+MEASURES = ("loss", "gradient", "error", "disagreement")
 FIRST = 100
 KEPT = Path("outputs/label_errors")
 
 
 def ranking(measures: Mapping[str, np.ndarray]) -> np.ndarray:
-    """All three as one: rows by the mean of their three places, the most suspicious first."""
+    """All as one: rows by the mean of their places, the most suspicious first."""
     from scipy import stats
 
     return np.argsort(-np.mean([stats.rankdata(values) for values in measures.values()], axis=0), kind="stable")
@@ -45,7 +46,7 @@ def recall(order: np.ndarray, suspects: list[int]) -> int:
 
 
 def judged(config: Any, variables: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n, 3]: loss, norm of its gradient in the weights, and 1 where the label is not what is read."""
+    """[n, 4]: loss, norms of its gradient in the weights and in the logits, and 1 where the label is not what is read."""
     import jax
     import jax.numpy as jnp
 
@@ -56,12 +57,13 @@ def judged(config: Any, variables: Any, images: np.ndarray, labels: np.ndarray) 
     def rows(images: jax.Array, labels: jax.Array) -> jax.Array:
         def loss(params: Any, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
             logits = model.logits(config, {**variables, "params": params}, image[None])[0]
-            return -jax.nn.log_softmax(logits)[label], logits.argmax() != label
+            error = jnp.linalg.norm(jax.nn.softmax(logits) - jax.nn.one_hot(label, len(logits)))
+            return -jax.nn.log_softmax(logits)[label], (error, logits.argmax() != label)
 
         each = jax.vmap(jax.value_and_grad(loss, has_aux=True), (None, 0, 0))
-        (losses, wrong), gradients = each(variables["params"], images, labels)
+        (losses, (errors, wrong)), gradients = each(variables["params"], images, labels)
         squares = jax.tree.map(lambda g: (g**2).reshape(len(g), -1).sum(1), gradients)
-        return jnp.stack([losses, jnp.sqrt(sum(jax.tree.leaves(squares))), wrong], axis=1)
+        return jnp.stack([losses, jnp.sqrt(sum(jax.tree.leaves(squares))), errors, wrong], axis=1)
 
     batches = padded_batches(len(labels), 100)
     return np.concatenate([np.asarray(rows(images[i], labels[i]))[weights > 0] for i, weights in batches])
@@ -85,13 +87,13 @@ def main() -> None:
 
     splits = datasets.load(args.data)
     whole = splits._replace(test=splits.validation.take(np.arange(0))).everything()
-    outside, test = np.zeros((len(whole.labels), 3)), np.zeros((len(splits.test.labels), 3))
+    outside, test = np.zeros((len(whole.labels), len(MEASURES))), np.zeros((len(splits.test.labels), len(MEASURES)))
     for repeat in range(args.repeats):
         config = replace(RECIPES["quick"], seed=repeat)
         fold = folds(whole.labels, args.folds, repeat)
         for out in range(args.folds):
             print(f"repeat {repeat}, fold {out}", file=sys.stderr)
-            kept = KEPT / f"{args.folds}-{repeat}-{out}.npz"
+            kept = KEPT / f"{len(MEASURES)}-{args.folds}-{repeat}-{out}.npz"
             if kept.exists() and not args.quick:
                 with np.load(kept) as rows_of:
                     held, tested = rows_of["held"], rows_of["tested"]
@@ -118,7 +120,7 @@ def main() -> None:
         if part == "test" and known:
             for name, values in measures.items():
                 lines.append(f"| {name} | {recall(np.argsort(-values, kind='stable'), known)} |")
-            lines.append(f"| all three, by mean rank | {recall(order, known)} |")
+            lines.append(f"| all four, by mean rank | {recall(order, known)} |")
     networks = args.repeats * args.folds
     lines += [
         "",

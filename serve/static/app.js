@@ -19,6 +19,7 @@ const state = {
   touched: 0, // when the newest ink was put down
   sheet: 0, // counts up when the sheet becomes another one, so that late answers are recognised
   several: false, // whether more than one digit is on it
+  answered: 0, // which sheet the answer on the page is of
   past: [], // sheets {strokes, picture} that undo brings back, newest last,
   future: [], // and redo
 };
@@ -163,8 +164,9 @@ function replaceSheet(strokes, picture = null) {
 
 const remember = (there) => there.push({ strokes: [...state.strokes], picture: state.picture });
 
-/** A change that undo takes back. */
+/** A change that undo takes back; what was written and read until now joins the last answers. */
 function change(strokes, picture = null) {
+  keepAnswer();
   remember(state.past);
   state.future = [];
   replaceSheet(strokes, picture);
@@ -243,6 +245,7 @@ function inWords({ digit, confidence, probabilities, verdict }) {
 function showAnswer(answer, { touched }) {
   state.several = !!answer.several;
   if (state.several) return readNumber();
+  state.answered = state.sheet;
   delete document.body.dataset.number;
   if (!at("why").checked) clearCanvas(at("sheet-heat"));
   document.body.dataset.verdict = answer.verdict;
@@ -262,6 +265,7 @@ function showNumber({ text, confidence, lines }, { touched, box }) {
   if (!found.length) return (at("sentence").textContent = "More than one digit, and none that is sure.");
   const verdict = found.every((one) => one.verdict === "digit") && confidence > 0.5 ? "digit" : "unsure";
   const sentence = verdict === "digit" ? `This is ${text}, ${percent(confidence)} sure.` : `Perhaps ${text}.`;
+  state.answered = state.sheet;
   Object.assign(document.body.dataset, { verdict, number: text.length > 3 ? "long" : "short" });
   at("digit").textContent = text;
   at("sentence").textContent = sentence;
@@ -365,12 +369,42 @@ function showFeatures({ layer, layers, maps }) {
   canvas.setAttribute("aria-label", `Feature maps of layer ${at("layer-name").textContent}`);
 }
 
-// --- pictures ---
+// --- the last answers ---
+
+const MOST_DRAWINGS = 12;
+const kept = new WeakSet(); // the newest strokes of drawings that have a card
+
+/** A card for what is written on the sheet, if it is read and has none. */
+function keepAnswer() {
+  const { strokes } = state;
+  if (!strokes.length || state.answered !== state.sheet || kept.has(strokes.at(-1))) return;
+  kept.add(strokes.at(-1));
+  const card = addCard("Your drawing");
+  card.classList.add("drawing");
+  for (const old of [...document.querySelectorAll(".drawing")].slice(MOST_DRAWINGS)) old.remove();
+  card.querySelector(".text").textContent = at("digit").textContent;
+  card.querySelector(".note").textContent = at("sentence").textContent;
+  const canvas = card.querySelector("canvas");
+  [canvas.width, canvas.height, canvas.hidden] = [SIDE, SIDE, false];
+  drawStrokes(canvas.getContext("2d"), strokes, getComputedStyle(canvas).color);
+  offer(card, [...strokes]);
+}
+
+/** The card's button puts it on the sheet. */
+function offer(card, strokes, picture) {
+  const button = card.querySelector("button");
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    change(strokes, picture);
+    scrollTo({ top: 0 });
+  });
+}
 
 /** A card for each file; the digit of a single one goes onto the sheet too. */
 async function openPictures(files) {
+  const older = at("cards").firstChild;
   for (const file of files) {
-    const card = addCard(file.name);
+    const card = addCard(file.name, older);
     try {
       if (file.type && !file.type.startsWith("image/")) throw new Error("this is no picture.");
       const { text, lines } = await ask("read", file);
@@ -384,11 +418,12 @@ async function openPictures(files) {
   }
 }
 
-function addCard(name) {
+/** The newest come first, what was opened together in its order. */
+function addCard(name, older = at("cards").firstChild) {
   const card = at("card").content.firstElementChild.cloneNode(true);
   card.querySelector("canvas").setAttribute("aria-label", name);
   card.querySelector(".note").textContent = `${name}: reading`;
-  at("cards").append(card);
+  at("cards").insertBefore(card, older?.isConnected ? older : null);
   at("pictures").hidden = false;
   return card;
 }
@@ -402,12 +437,7 @@ async function fillCard(card, file, text, found) {
   if (bitmap) drawBoxes(card.querySelector("canvas"), bitmap, found);
   if (!bitmap || found.length !== 1) return null;
   const picture = { file, bitmap, box: found[0].box };
-  const button = card.querySelector("button");
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    change([], picture);
-    scrollTo({ top: 0 });
-  });
+  offer(card, [], picture);
   return picture;
 }
 

@@ -83,6 +83,19 @@ def test_a_ranking_puts_first_what_every_measure_suspects():
     assert label_errors.recall(order, [3, 500, 999, int(order[-1])]) == 3
 
 
+def test_measures_of_an_example_agree_with_numpy_and_with_each_other():
+    """The error is the gradient in the output's bias, so that of all weights together is no smaller."""
+    rng, variables = np.random.default_rng(1), model.init(TINY, jax.random.key(0))
+    images, labels = rng.integers(0, 256, (7, 28, 28), np.uint8), rng.integers(0, 10, 7).astype(np.int32)
+    loss, gradient, error, disagreement = label_errors.judged(TINY, variables, images, labels).T
+    logits = np.asarray(model.logits(TINY, variables, images), np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(loss, -np.log(shares[np.arange(7), labels]), rtol=1e-5)
+    np.testing.assert_allclose(error, np.linalg.norm(shares - np.eye(10)[labels], axis=1), rtol=1e-5)
+    assert (gradient > error).all()
+    assert disagreement.tolist() == (shares.argmax(1) != labels).tolist()
+
+
 def test_an_interrupted_ledger_goes_on_where_it_stopped(tmp_path):
     file, measured = tmp_path / "rows.jsonl", []
 

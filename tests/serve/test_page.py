@@ -325,6 +325,24 @@ def test_a_number_is_read_while_it_is_written_each_digit_in_its_box(page):
     assert not pixels(page, "#sheet-heat").any()
 
 
+def test_the_last_answers_stay_and_come_back_to_the_sheet(page):
+    cards = page.locator(".card")
+    for digit in (7, 3):
+        write(page, WRITTEN[digit])
+        expect_read(page, digit)
+        page.keyboard.press("Escape")
+    expect(cards.locator(".text")).to_have_text(["3", "7"])
+    for key in ("Control+z", "Escape"):  # the same drawing gets no second card
+        page.keyboard.press(key)
+    expect(cards).to_have_count(2)
+    drawn = pixels(page, ".card:nth-child(2) canvas")[..., 3] > 0
+    assert drawn.any()
+    cards.nth(1).get_by_role("button", name="Look closer").click()
+    expect_read(page, 7)
+    on_sheet = cv2.resize(pixels(page, "#sheet")[..., 3], drawn.shape, interpolation=cv2.INTER_AREA) > 0
+    assert (drawn == on_sheet).mean() > 0.97
+
+
 def test_there_is_something_to_try(page):
     for _ in range(5):
         page.get_by_role("button", name="Try one").click()
