@@ -4,8 +4,8 @@
 
 Trains the quick recipe on all folds but one, again and again, so that every training digit is judged by networks that
 never saw it, and every test digit by all of them. Ranks digits by four measures: mean loss; mean norm of the loss's
-gradient in the weights, by vmap(grad), and of the error, the probabilities less the label's (GraNd and EL2N, Paul et al.
-2021); and the share of networks that do not read the label.
+gradient in the weights, by vmap(grad) (GraNd, Paul et al. 2021), and in the logits (EL2N, of the same authors); and the
+share of networks that do not read the label.
 Reports how many of the 15 MNIST test digits whose label people's votes did not support (Northcutt et al. 2021) are
 among the first 100. Writes results/label_errors.jsonl, .md and .png.
 
@@ -46,7 +46,7 @@ def recall(order: np.ndarray, suspects: list[int]) -> int:
 
 
 def judged(config: Any, variables: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[n, 4]: loss, norms of its gradient in the weights and in the logits, and 1 where the label is not what is read."""
+    """[n, 4]: loss, norm of its gradient in the weights and in the logits, and 1 where something else is read."""
     import jax
     import jax.numpy as jnp
 
@@ -55,7 +55,7 @@ def judged(config: Any, variables: Any, images: np.ndarray, labels: np.ndarray) 
 
     @jax.jit
     def rows(images: jax.Array, labels: jax.Array) -> jax.Array:
-        def loss(params: Any, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def loss(params: Any, image: jax.Array, label: jax.Array) -> tuple[jax.Array, Any]:
             logits = model.logits(config, {**variables, "params": params}, image[None])[0]
             error = jnp.linalg.norm(jax.nn.softmax(logits) - jax.nn.one_hot(label, len(logits)))
             return -jax.nn.log_softmax(logits)[label], (error, logits.argmax() != label)

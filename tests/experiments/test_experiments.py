@@ -26,6 +26,7 @@ from experiments import (
     label_errors,
     ledger,
     lr_find,
+    sizes,
     small,
     transfer,
     trials,
@@ -94,6 +95,16 @@ def test_measures_of_an_example_agree_with_numpy_and_with_each_other():
     np.testing.assert_allclose(error, np.linalg.norm(shares - np.eye(10)[labels], axis=1), rtol=1e-5)
     assert (gradient > error).all()
     assert disagreement.tolist() == (shares.argmax(1) != labels).tolist()
+
+
+def test_the_parts_of_an_installation_are_all_of_it_and_share_nothing():
+    found = dict(sizes.parts())
+    ours = [names for part, names in found.items() if not part.startswith("extra")]
+    assert set().union(*ours) == sizes.closure([("digitjax", "")]) - {"digitjax"}
+    assert sum(map(len, found.values())) == len(set().union(*found.values()))
+    with_extras = sizes.closure([("digitjax", ""), *(("digitjax", extra) for extra in sizes.EXTRAS)])
+    assert set().union(*found.values()) == with_extras - {"digitjax"}
+    assert sizes.megabytes(["jaxlib"]) > 100
 
 
 def test_an_interrupted_ledger_goes_on_where_it_stopped(tmp_path):

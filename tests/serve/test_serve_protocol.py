@@ -92,6 +92,34 @@ def test_tritons_asyncio_client_works_unchanged(server, images):
     assert np.concatenate(asyncio.run(ask())).tolist() == [row["digit"] for row in rows]
 
 
+@pytest.mark.slow  # its import alone takes seconds
+@pytest.mark.filterwarnings("default")  # of what it imports
+@pytest.mark.parametrize("binary", [True, False])
+def test_kserves_client_works_unchanged(server, images, binary):
+    from kserve import InferenceRESTClient, InferInput, InferRequest
+    from kserve.inference_client import RESTConfig
+
+    async def ask() -> Any:
+        client = InferenceRESTClient(RESTConfig(protocol="v2"))
+        assert await client.is_server_live(server.url)
+        assert await client.is_server_ready(server.url)
+        assert await client.is_model_ready(server.url, "digitjax")
+        given = InferInput("image", list(images.shape), "UINT8")
+        given.set_data_from_numpy(images, binary_data=binary)
+        answer = await client.infer(server.url, InferRequest("digitjax", [given]), "digitjax", headers={**KEY})
+        with pytest.raises(Exception, match="UINT8"):
+            wrong = InferInput("image", [1, 28, 28], "FP64", np.zeros((1, 28, 28)).tolist())
+            await client.infer(server.url, InferRequest("digitjax", [wrong]), "digitjax", headers={**KEY})
+        await client.close()
+        return answer
+
+    answer = asyncio.run(ask())
+    found = {output.name: output.as_numpy() for output in answer.outputs}
+    rows = server.client.post("/predict/batch", json={"images": images.tolist()}).json()["predictions"]
+    assert found["digit"].tolist() == [row["digit"] for row in rows]
+    np.testing.assert_allclose(found["probabilities"], [row["probabilities"] for row in rows], atol=1e-6)
+
+
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (1, 28, 28), (784,)], ids=str)
 @pytest.mark.parametrize("datatype", ["UINT8", "FP32", "INT64"])
