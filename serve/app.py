@@ -6,8 +6,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from litestar import Litestar, Request, Response
-from litestar.config.compression import CompressionConfig
+from litestar import Litestar, Request, Response, Router
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException, MissingDependencyException
 from litestar.openapi import OpenAPIConfig
@@ -28,13 +27,14 @@ PAGE = Path(__file__).parent / "static"
 def create_app(service: Service) -> Edge:
     """The whole service as one ASGI app."""
     origins = named(service.settings.cors_origins)
-    page = create_static_files_router("/", [PAGE], html_mode=True, include_in_schema=False)
+    page = create_static_files_router("/", [PAGE], html_mode=True, include_in_schema=False, middleware=routes.PACKED)
+    schema = Router("/schema", route_handlers=[], middleware=routes.PACKED, include_in_schema=False)
     app = Litestar(
         [*routes.routes(service), v2.router(service), page],
         exception_handlers={Exception: _refused, HTTPException: _refused},
-        openapi_config=OpenAPIConfig("digitjax", "1", use_handler_docstrings=True, render_plugins=[JsonRenderPlugin()]),
-        # Answers of /predict are too small to be packed, and pay for no look at whether they are.
-        compression_config=CompressionConfig("gzip", minimum_size=2048, gzip_compress_level=4, exclude="^/predict$"),
+        openapi_config=OpenAPIConfig(
+            "digitjax", "1", use_handler_docstrings=True, render_plugins=[JsonRenderPlugin()], openapi_router=schema
+        ),
         cors_config=CORSConfig(allow_origins=origins) if origins else None,
         request_max_body_size=None,  # the edge has read it
         logging_config=None,

@@ -11,7 +11,10 @@ import cv2
 import msgspec
 import numpy as np
 from litestar import Request, Response, get, post
+from litestar.config.compression import CompressionConfig
 from litestar.handlers import HTTPRouteHandler
+from litestar.middleware import DefineMiddleware
+from litestar.middleware.compression import CompressionMiddleware
 from litestar.params import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +26,8 @@ from serve.openapi import FILE, IMAGE, ONE_OF_MANY, answers_with, fields, proble
 from serve.problems import Refusal
 from serve.service import Answer, Service, feature_maps
 
+PACKED = [DefineMiddleware(CompressionMiddleware, config=CompressionConfig("gzip", 2048, gzip_compress_level=4))]
+"""Of routes that may answer at length; the others do not pay for a look at whether they do."""
 METHOD = Parameter(pattern=f"^({'|'.join(explain.METHODS)})$")
 LABELS = [str(digit) for digit in range(10)]
 REFUSALS = problems(400, 401, 408, 413, 415, 422, 429, 503, 504)
@@ -167,7 +172,13 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         switches = _switches(request, Switches)
         return _json((await judged(request, [await only_form(request, switches.canonical)], switches.input))[0])
 
-    @post("/predict/batch", status_code=200, operation_class=takes(MANY, **ALL_SWITCHES), responses=MANY_ANSWERS)
+    @post(
+        "/predict/batch",
+        status_code=200,
+        middleware=PACKED,
+        operation_class=takes(MANY, **ALL_SWITCHES),
+        responses=MANY_ANSWERS,
+    )
     async def predict_batch(request: Request) -> ASGIApp:
         """As /predict, for many pictures; in the place of a bad one stands what is wrong with it."""
         switches = _switches(request, BatchSwitches)
@@ -181,7 +192,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
             next(answers) if isinstance(form, images.Form) else Failure(form.detail) for form in forms
         ]))  # fmt: skip
 
-    @post("/explain", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
+    @post("/explain", status_code=200, middleware=PACKED, operation_class=TAKES_ONE, responses=REFUSALS)
     async def explanation(
         request: Request,
         canonical: bool = False,
@@ -203,7 +214,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         answered: dict[str, Any] = msgspec.structs.asdict(answer)
         return Response(Explanation(**answered, method=method, explained=explained, heatmap=rows))
 
-    @post("/read", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
+    @post("/read", status_code=200, middleware=PACKED, operation_class=TAKES_ONE, responses=REFUSALS)
     async def reading(request: Request, table: bool = False) -> Reading:
         """The digits of a picture that has one or more of them, line by line, from left to right; as a table, too."""
         source = only_source(request)
@@ -213,7 +224,7 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         cells = tables.cells(found) if table else None
         return Reading(found.text, rows, found.confidence, found.truncated, found.turned, cells)
 
-    @post("/features", status_code=200, operation_class=TAKES_ONE, responses=REFUSALS)
+    @post("/features", status_code=200, middleware=PACKED, operation_class=TAKES_ONE, responses=REFUSALS)
     async def features(request: Request, layer: Annotated[int, Parameter(ge=0)] = 0) -> Features:
         """What convolution `layer`, counted from 0, hands on."""
         layers = sum(service.predictor.config.depth)

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from serve.images import PIXELS, Form, Source, check_number, decode, from_base64, pixels
 from serve.problems import Refusal
+from serve.routes import PACKED
 from serve.service import Answer, Service
 
 NAME = "digitjax"
@@ -191,4 +192,4 @@ def router(service: Service) -> Router:
         return response_to(asked, await service.judge(request.scope, forms))
 
     handlers = [server, live, ready, model_ready, metadata, config, statistics, index, infer]
-    return Router("/v2", route_handlers=handlers, include_in_schema=False)
+    return Router("/v2", route_handlers=handlers, include_in_schema=False, middleware=PACKED)

@@ -234,6 +234,8 @@ def test_large_answers_are_packed_for_those_who_take_it(server):
     assert packed.headers["content-encoding"] == "gzip"
     assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
     assert packed.json() == plain.json()
+    for path in ("/app.js", "/schema/openapi.json"):
+        assert server.client.get(path, headers={"accept-encoding": "gzip"}).headers["content-encoding"] == "gzip"
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/xml", "application/x-www-form-urlencoded", ";", "é"])
