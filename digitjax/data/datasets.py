@@ -170,10 +170,10 @@ def _divide(name: str, source: Source, validation_share: float) -> Splits:
     places = stratified(whole.labels, seed=int(content[:8], 16))
     if len(whole.labels) < 80:  # a class may have one picture alone: then the parts have no class in common
         places = stratified(np.zeros_like(whole.labels), seed=int(content[:8], 16))
-    official = test is not None
+    official, own = test is not None, np.ones(len(places), bool)
     if test is None:
-        test = whole.take(np.flatnonzero(places >= 0.9))
-        whole, places = whole.take(np.flatnonzero(places < 0.9)), places[places < 0.9] / 0.9
+        own = places < 0.9
+        test, places = whole.take(np.flatnonzero(~own)), places / 0.9
         validation_share = validation_share or 1 / 9
     elif content != MNIST_CHECKSUM:  # of MNIST the last training images are held back, as everybody does
         validation_share = validation_share or 1 / 10
@@ -181,9 +181,8 @@ def _divide(name: str, source: Source, validation_share: float) -> Splits:
         held_back = places >= 1 - validation_share
     else:
         held_back = np.arange(len(whole.labels)) >= len(whole.labels) - VALIDATION_SIZE
-    train, validation = whole.take(np.flatnonzero(~held_back)), whole.take(np.flatnonzero(held_back))
+    train, validation = (whole.take(np.flatnonzero(own & part)) for part in (~held_back, held_back))
     for part, dataset in (("training", train), ("validation", validation), ("test", test)):
         if not len(dataset.labels):
-            size = len(whole.labels) + (0 if official else len(test.labels))
-            raise DigitjaxError(f"{name} has {size} pictures, which leaves none for {part}: add pictures")
+            raise DigitjaxError(f"{name} has {len(whole.labels)} pictures, which leaves none for {part}: add pictures")
     return Splits(name, train, validation, test, content, official)

@@ -29,7 +29,23 @@ class Dataset(NamedTuple):
     labels: Int32[np.ndarray, " n"]
 
     def take(self, indices: np.ndarray | slice) -> "Dataset":
-        return Dataset(self.images[indices], self.labels[indices])
+        """The examples at these places; unless these are a slice, as copies that a device takes over as they are."""
+        if isinstance(indices, slice):
+            return Dataset(self.images[indices], self.labels[indices])
+        labels, part = self.labels[indices], 8192
+        images = _aligned((len(labels), *self.images.shape[1:]))
+        places = np.flatnonzero(indices) if indices.dtype == bool else indices
+        for start in range(0, len(places), part):
+            images[start : start + part] = self.images[places[start : start + part]]
+        return Dataset(images, labels)
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An array that begins where JAX on a CPU wants it: memory that is anywhere else it copies."""
+    size = math.prod(shape)
+    memory = np.empty(size + 63, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].reshape(shape)
 
 
 class Source(NamedTuple):
@@ -136,15 +152,14 @@ def formed(images: np.ndarray) -> UInt8[np.ndarray, "n 28 28"]:
 
     if images.ndim == 4 or images.shape[1] > 40:
         return np.stack([canonical(image) for image in images])
-    strokes = _bright_on_dark(images)[0] / np.float32(max(1, images.max()))
-    return np.stack([fitted(image) for image in strokes])
-
-
-def _bright_on_dark(images: np.ndarray) -> tuple[np.ndarray, bool]:
-    """A whole set's pictures with a dark ground, and whether they were turned."""
     top = int(images.max())
-    turned = bool(np.mean(np.median(images[:, [0, 1, -2, -1]], axis=(1, 2))) > top / 2)
-    return (top - images, True) if turned else (images, False)
+    strokes = top - images if _is_bright(images[:, [0, 1, -2, -1]], top) else images
+    return np.stack([fitted(image / np.float32(max(1, top))) for image in strokes])
+
+
+def _is_bright(edges: np.ndarray, top: int) -> bool:
+    """Whether the outer rows [n, 4, width] of a whole set's pictures say that its ground is bright."""
+    return bool(np.mean(np.median(edges, axis=(1, 2))) > top / 2)
 
 
 def righted(source: Source) -> tuple[Source, str]:
@@ -155,7 +170,8 @@ def righted(source: Source) -> tuple[Source, str]:
         top = 1 if highest <= 1 else 16
         parts = [part._replace(images=np.round(part.images * (255 / top)).astype(np.uint8)) for part in parts]
         notes.append(f"its levels go from 0 to {top}, taken for 0 to 255")
-    if _bright_on_dark(np.concatenate([part.images for part in parts]))[1]:
+    edges = np.concatenate([part.images[:, [0, 1, -2, -1]] for part in parts])
+    if _is_bright(edges, max(int(part.images.max()) for part in parts)):
         parts = [part._replace(images=255 - part.images) for part in parts]
         notes.append("its digits are dark on bright, taken for bright on dark")
     told = "; ".join([*filter(None, [source.note]), *notes])
@@ -233,7 +249,8 @@ def _divided(by_part: Mapping[str, Dataset], note: str = "") -> Source:
     test = by_part.pop("test", None) or (by_part.pop("val", None) if len(by_part) > 1 else None)
     if not by_part and test is not None:
         return Source.of(test, None, note)
-    learnt = Dataset(*map(np.concatenate, zip(*by_part.values())))
+    several = len(by_part) > 1
+    learnt = Dataset(*map(np.concatenate, zip(*by_part.values()))) if several else next(iter(by_part.values()))
     return Source.of(learnt, test, note)
 
 

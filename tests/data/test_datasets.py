@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from digitjax.base.errors import DigitjaxError
 from digitjax.data import datasets, tfds
+from digitjax.data.datasets import Dataset
 
 
 @given(examples=st.integers(0, 99), size=st.integers(1, 40))
@@ -34,6 +36,20 @@ def test_an_epoch_visits_all_in_an_order_fixed_by_seed_and_epoch(seed, epoch, ex
     if examples > 50:
         assert (batches != datasets.epoch_batches(seed, epoch + 1, examples, size)).any()
         assert (batches != datasets.epoch_batches(seed ^ 1, epoch, examples, size)).any()
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(0, 60))
+def test_examples_that_are_taken_are_those_of_numpy_in_memory_that_jax_need_not_copy(seed, size, count):
+    rng = np.random.default_rng(seed)
+    whole = Dataset(rng.integers(0, 256, (size, 28, 28), np.uint8), np.arange(size, dtype=np.int32))
+    places = rng.integers(-size, size, count)
+    for rows in (places, rng.random(size) < 0.5, slice(int(rng.integers(size)), None)):
+        taken = whole.take(rows)
+        assert np.array_equal(taken.images, whole.images[rows])
+        assert np.array_equal(taken.labels, whole.labels[rows])
+    if count and jax.default_backend() == "cpu":
+        taken = whole.take(places).images
+        assert jax.device_put(taken).unsafe_buffer_pointer() == taken.ctypes.data
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=300), st.floats(0.05, 0.95), st.integers(0, 9))
