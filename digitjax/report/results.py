@@ -140,7 +140,7 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
 def learn_trust(config: Config, splits: Splits, trained: Trained) -> Trust:
     """From the validation digits, which the weights were not trained on."""
     images, labels = splits.validation
-    return learn(images, *scores(config.model, trained.variables, images), labels)
+    return learn(images, scores(config.model, trained.variables, images)[0], labels)
 
 
 _scores = jax.jit(model.logits_and_embedding, static_argnums=0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from digitjax.data import datasets
 from digitjax.data.datasets import Dataset
-from experiments.pictures import corruptions, drawings, nondigits, photos, scans, strings
+from experiments.pictures import corruptions, drawings, hands, nondigits, photos, scans, strings
 from experiments.pictures.strokes import Random, Subject
 
 Picture = np.ndarray | bytes
@@ -27,6 +27,7 @@ _DIGITS: dict[str, Mapping[str, Callable[..., Picture]]] = {
     "drawings": drawings.FAMILIES,
     "scans": scans.FAMILIES,
     "usps": scans.SMALL,
+    "hands": hands.FAMILIES,
     "corruptions": corruptions.FAMILIES,
     "strings": strings.FAMILIES,
 }
@@ -38,7 +39,7 @@ NONDIGITS = tuple(nondigits.GROUPS)
 
 def families() -> dict[str, Callable[..., Picture]]:
     """Every family by name, as a function of a generator and of a subject, of lines of subjects (the group `strings`),
-    or of nothing else (what is no digit).
+    or of nothing else (what is no digit, and `hands`, each of which is of one digit).
     """
     return {name: make for group in _GROUPS.values() for name, make in group.items()}
 
@@ -61,11 +62,15 @@ def sample(
     def picture(rng: Random) -> tuple[Picture, Label]:
         if family.startswith("not_"):
             return make(rng), NOT_A_DIGIT
+        if isinstance(make, hands.Hand):
+            return make(rng), make.digit
         if not isinstance(make, strings.Text):
             subject, label = draw(rng)
             return make(rng, subject), label
         lines = [[draw(rng) for _ in range(count)] for count in make.layout(rng)]
         text = "\n".join("".join(str(label) for _, label in line) for line in lines)
+        if make.hands:
+            return make(rng, [[hands.way(rng, label) for _, label in line] for line in lines]), text
         return make(rng, [[subject for subject, _ in line] for line in lines]), text
 
     return [picture(np.random.default_rng([seed, i, *family.encode()])) for i in range(n)]

@@ -5,8 +5,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from experiments.pictures.paths import DIGITS, strokes
-from experiments.pictures.strokes import Coverage, Random, Subject, cropped, glyph, pick, smooth
+from experiments.pictures.strokes import Coverage, Random, Subject, cropped, glyph, pick, smooth, written
 
 SIDES = (28, 56, 100, 140, 200, 280, 280, 400, 512, 800)
 POLARITIES = ("dark", "light", "clear")
@@ -64,7 +63,7 @@ def _by_mouse(rng: Random, subject: Subject, side: int) -> Coverage:
     thick = max(1, side * rng.choice([0.008, 0.015, 0.03, 0.05, 0.08, 0.1]))
     if isinstance(subject, np.ndarray):
         return glyph(rng, subject, height, min(thick / height, 0.2))
-    curves = [smooth(stroke, rng.uniform(0.04, 0.2)) for stroke in strokes(pick(rng, DIGITS[subject]))]
+    curves = [smooth(stroke, rng.uniform(0.04, 0.2)) for stroke in written(rng, subject)]
     thick = round(thick)
     room = thick + 2
     canvas = np.zeros((height + 2 * room + height // 3,) * 2, np.uint8)

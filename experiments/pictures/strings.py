@@ -32,6 +32,8 @@ class Text:
     """Largest climb of a line, as a share of its width."""
     boxes: bool = False
     """Each digit in a printed box."""
+    hands: bool = False
+    """Whether each digit is written in a way of `hands`."""
 
     def layout(self, rng: Random) -> list[int]:
         """How many digits each line has."""
@@ -155,4 +157,5 @@ FAMILIES = {
     "string_pencil": Text(replace(_PHOTO, clutter=marks, finish=pencil, strength=(0.4, 0.7)).take),
     "string_scan": Text(scan, digits=(2, 9)),
     "string_drawn": Text(canvas, lines=(1, 2), digits=(1, 6)),
+    "string_hands": Text(replace(_PHOTO, clutter=on_line).take, digits=(3, 7), signs=(",", "."), hands=True),
 }

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 from experiments.pictures.paths import DIGITS, Stroke, strokes
 
 Random = np.random.Generator
-Subject = np.ndarray | int
-"""A digit of 28 x 28 whose strokes are borrowed, or a label that is written anew along a pen path."""
+Subject = np.ndarray | int | str
+"""A digit of 28 x 28 whose strokes are borrowed, a label that is written anew along a pen path, or such a path."""
 Coverage = Float32[np.ndarray, "_ _"]
 
 
@@ -26,7 +26,7 @@ def glyph(rng: Random, subject: Subject, height: int, pen: float | None = None) 
     """A digit about `height` pixels high, by a pen whose width is the share `pen` of that; None leaves it open."""
     height = max(int(height), 4)
     if not isinstance(subject, np.ndarray):
-        return write(rng, strokes(pick(rng, DIGITS[subject])), height, pen)
+        return write(rng, written(rng, subject), height, pen)
     digit = np.pad(cropped(subject.astype(np.float32) / 255), 1)
     shape = max(2, round(digit.shape[1] * height / digit.shape[0])), height
     if height < 24:
@@ -34,6 +34,10 @@ def glyph(rng: Random, subject: Subject, height: int, pen: float | None = None) 
     smooth = cv2.GaussianBlur(cv2.resize(digit, shape, interpolation=cv2.INTER_CUBIC), (0, 0), height / 50)
     coverage = np.clip((smooth - 0.4) / 0.2 + 0.5, 0, 1)
     return cropped(coverage if pen is None else _repenned(coverage, pen))
+
+
+def written(rng: Random, subject: int | str) -> list[Stroke]:
+    return strokes(subject if isinstance(subject, str) else pick(rng, DIGITS[subject]))
 
 
 def write(rng: Random, path: Sequence[Stroke], height: int, pen: float | None = None) -> Coverage:
@@ -101,7 +105,8 @@ def as_in_mnist(coverage: Coverage) -> Float32[np.ndarray, "28 28"]:
 def _repenned(coverage: Coverage, pen: float) -> Coverage:
     """The same path by a pen of another width."""
     change = round(len(coverage) * (pen - MNIST_PEN))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (abs(change) + 1,) * 2)
+    side = abs(change) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     if change >= 0:
         return cv2.dilate(np.pad(coverage, change), kernel)
     traced = _traced(coverage, pen)

@@ -17,12 +17,17 @@ from digitjax.picture.pixels import read_picture
 from experiments import pictures, reading
 from experiments.pictures import GROUPS, NONDIGITS, NOT_A_DIGIT, corruptions, sample
 from experiments.pictures import strings as text
+from experiments.pictures.hands import HANDS
 from experiments.pictures.paths import DIGITS, ICONS, LETTERS, SIGNS, strokes
 from experiments.pictures.strokes import glyph, smooth
 
 ROOT = Path(__file__).parent.parent.parent
 FAMILIES = sorted(pictures.families())
-TRAINED_ON = ("digitjax.network.augment", "digitjax.generated.outliers", "digitjax.base.config")
+TRAINED_ON = (
+    "digitjax.network.augment",
+    "digitjax.base.config",
+    *(f"digitjax.generated.{name}" for name in ("fonts", "hands", "numbers", "outliers")),
+)
 
 
 _digits = pictures._digits.__wrapped__  # without its cache
@@ -87,10 +92,12 @@ def test_test_digits_are_used_only_when_asked_for(monkeypatch, splits):
 
 @pytest.mark.parametrize("family", GROUPS["strings"])
 def test_a_string_has_the_digits_that_were_drawn_in_their_order(family, monkeypatch):
-    drawn: list[int] = []
+    drawn: list[int | str] = []
     monkeypatch.setattr(text, "glyph", lambda rng, subject, *rest: drawn.append(subject) or glyph(rng, subject, *rest))
     labels = [str(label) for _, label in sample(family, 2, seed=5, pen_paths=1)]
-    assert "".join(str(digit) for digit in drawn) == "".join(labels).replace("\n", "")
+    digit_of = {path: digit for digit, paths in HANDS.values() for path in paths}
+    found = "".join(str(digit_of.get(subject, subject)) for subject in drawn)
+    assert found == "".join(labels).replace("\n", "")
 
 
 def test_all_corruptions_of_mnist_c_are_there():
@@ -126,7 +133,8 @@ def test_a_thinner_pen_breaks_no_stroke(splits, which, pen):
     assert little < much
 
 
-@pytest.mark.parametrize("path", [*LETTERS, *SIGNS, *ICONS, *(way for ways in DIGITS.values() for way in ways)])
+@pytest.mark.parametrize("path", [*LETTERS, *SIGNS, *ICONS, *(way for ways in DIGITS.values() for way in ways),
+                                  *(way for _, ways in HANDS.values() for way in ways)])  # fmt: skip
 def test_a_curve_goes_through_the_points_of_its_stroke(path):
     for stroke in strokes(path):
         curve = smooth(stroke)
@@ -163,7 +171,8 @@ def test_drawing_pictures_loads_nothing_that_training_changes_pictures_by():
 
 @pytest.mark.parametrize("name", TRAINED_ON)
 def test_training_knows_nothing_of_the_test_pictures(name):
-    assert "experiments" not in (ROOT / f"{name.replace('.', '/')}.py").read_text()
+    said = (ROOT / f"{name.replace('.', '/')}.py").read_text()
+    assert not re.search(r"(from|import) experiments|experiments[./]pictures", said)
 
 
 def test_the_table_counts_right_digits_whatever_the_verdict_and_refused_non_digits():
