@@ -24,7 +24,7 @@ from digitjax.base.config import ModelConfig
 from digitjax.network import explain, model
 from digitjax.network.model import Features, Variables
 from digitjax.reading import strips
-from digitjax.reading.predict import DOUBT, Judged, Predictor
+from digitjax.reading.predict import DOUBT, Judged, Predictor, together
 from digitjax.reading.trust import VERDICTS
 from serve import logs, metrics
 from serve.batcher import Batcher, late, overloaded
@@ -90,7 +90,8 @@ class Service:
         doubted = [n for n, form in enumerate(forms) if form.is_picture and answers[n].confidence < DOUBT]
         if doubted and self.predictor.second:
             images = np.stack([np.frombuffer(forms[n].content, np.uint8).reshape(28, 28) for n in doubted])
-            again = await self.in_thread(scope, self.quick, _again, self.predictor, images)
+            first = [answers[n] for n in doubted]
+            again = await self.in_thread(scope, self.quick, _together, self.predictor, images, first)
             for n, answer in zip(doubted, again):
                 answers[n] = answer
         return answers
@@ -133,8 +134,16 @@ def answers_of(judged: Judged, model: str) -> list[Answer]:
     ]
 
 
-def _again(predictor: Predictor, images: np.ndarray) -> list[Answer]:
-    return answers_of(predictor.judge(images), predictor.checksum)
+def _together(predictor: Predictor, images: np.ndarray, first: Sequence[Answer]) -> list[Answer]:
+    """The answers to images in doubt, of which the first network has said this."""
+    assert predictor.second
+    said = Judged(
+        np.array([one.digit for one in first], np.int32),
+        np.array([one.confidence for one in first], np.float32),
+        np.array([one.probabilities for one in first], np.float32),
+        np.array([VERDICTS.index(one.verdict) for one in first], np.int32),
+    )
+    return answers_of(together(said, np.arange(len(first)), predictor.second(images)), predictor.checksum)
 
 
 class Pool:
