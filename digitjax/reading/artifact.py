@@ -112,9 +112,9 @@ def about(artifact: Artifact) -> str:
 
 
 def flat(artifact: Artifact) -> dict[str, np.ndarray]:
-    """Its weights and its trust, by names such as variables/params/output/kernel."""
+    """Its weights and its trust, by names such as variables/params/output/kernel; safetensors takes C order alone."""
     leaves = jax.tree.leaves_with_path({"variables": artifact.variables, "trust": artifact.trust._asdict()})
-    return {_name(path): np.asarray(leaf) for path, leaf in leaves}
+    return {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
 
 def _program(config: ModelConfig, packed: bytes) -> export.Exported:

@@ -161,7 +161,9 @@ def write(file: Path, variables: Variables, temperature: float, card: dict[str, 
 def flat(variables: Variables) -> dict[str, Any]:
     """The arrays by their ways through the tree."""
     leaves = jax.tree.leaves_with_path(variables)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C") for path, leaf in leaves
+    }
 
 
 def read(file: Path) -> tuple[Variables, float]:
