@@ -1,11 +1,11 @@
-"""Makes the models that ship: the recipe reader, seed 0, and the line reader.
+"""Makes the models that ship: the recipe reader, seed 0, and the two networks of the line reader.
 
-    python -m experiments.pretrained            (make pretrained; two hours on two cores)
+    python -m experiments.pretrained            (make pretrained; three hours on two cores)
     python -m experiments.pretrained --only lines
 
 Trains in outputs/scoreboard/reader-0 (a finished run there is taken as it is: the same seed gives the same weights), on
-from it in reader-0-on, and in outputs/lines.npz; then writes digitjax/weights/ and its card. Interrupted, it goes on
-where it stopped.
+from it in reader-0-on, and in outputs/lines-0.npz and lines-1.npz; then writes digitjax/weights/ and its card.
+Interrupted, it goes on where it stopped.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,6 +28,7 @@ from digitjax.generated import numbers
 from digitjax.reading import artifact, strips
 from digitjax.training import lines
 from experiments.scoreboard import FONTS, RUNS, train
+from experiments.tables import table
 
 CARD = """# The models that ship
 
@@ -42,8 +43,8 @@ is in experiments/README.md, made by `python -m experiments.reading`.
 
 ## A line of digits: lines.npz
 
-| | |
-|---|---|
+{size:,} bytes, temperature {temperature:.2f}.
+
 {line}
 
 Beside MNIST's training digits and pen paths of our own, both learnt from digits and letters of {fonts} families of
@@ -62,7 +63,7 @@ def main() -> None:
         learn_on(RUNS / "reader-0", RUNS / "reader-0-on")
         shutil.copy(RUNS / "reader-0-on" / artifact.MODEL, artifact.PRETRAINED)
     if args.only != "digit":
-        learn_lines(lines.LineConfig(), RUNS.parent / "lines.npz")
+        write_lines([learn_lines(lines.LineConfig(seed), RUNS.parent / f"lines-{seed}.npz") for seed in (0, 1)])
     if artifact.PRETRAINED.exists() and strips.FILE.exists():
         write_card()
 
@@ -80,8 +81,8 @@ def made_lines(places: range, seed: int) -> numbers.Numbers:
     return numbers.numbers(source, places, seed)
 
 
-def learn_lines(config: lines.LineConfig, state: Path) -> None:
-    """Generates lines, learns them, and writes strips.FILE."""
+def learn_lines(config: lines.LineConfig, state: Path) -> tuple[dict, dict[str, object]]:
+    """Generates lines and learns them: the network's variables, and its card."""
     from digitjax.report.results import commit
 
     started = time.perf_counter()
@@ -92,8 +93,7 @@ def learn_lines(config: lines.LineConfig, state: Path) -> None:
             made.append(part)
             print(f"{PART * len(made):,} of {config.lines:,} lines made", flush=True)
     learnt = numbers.Numbers(*(np.concatenate(part) for part in zip(*made)))
-    # Other digits, and no fonts: what is measured is not the generator's memory alone.
-    validation = numbers.numbers(numbers.glyphs(datasets.load("mnist").validation), range(2_000), config.seed + 1)
+    validation = validation_lines()
     device.prepare(training=True)
 
     def report(row: Mapping[str, float | int]) -> None:
@@ -102,34 +102,44 @@ def learn_lines(config: lines.LineConfig, state: Path) -> None:
 
     variables = lines.fit(config, learnt, validation, state, report)
     seconds = time.perf_counter() - started
-    temperature, share = calibrated(variables, validation)
-    facts = {
+    seen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
+    return variables, {
         "parameters": sum(leaf.size for leaf in variables["params"].values() for leaf in leaf.values()),
         "recipe": f"{config.steps:,} steps of {config.batch_size} of {config.lines:,} lines, seed {config.seed}",
-        "generated validation lines read whole": f"{share:.4f}",
-        "temperature": f"{temperature:.2f}",
+        "generated validation lines read whole, at one look": f"{lines.whole(variables, seen, validation):.4f}",
         "commit": commit(),
         "trained in": f"{seconds:.0f} s",
     }
-    strips.write(strips.FILE, variables, temperature, facts)
 
 
-def calibrated(variables: dict, validation: numbers.Numbers) -> tuple[float, float]:
-    """The temperature by which the probability of a whole line is nearest to how often it is right; that share."""
-    reader = strips.LineReader(variables, 1.0)
+def validation_lines() -> numbers.Numbers:
+    """Of other digits, and without fonts: what is measured is not the generator's memory alone."""
+    return numbers.numbers(numbers.glyphs(datasets.load("mnist").validation), range(2_000), 1)
+
+
+def write_lines(learnt: Sequence[tuple[dict, dict[str, object]]]) -> None:
+    """Writes strips.FILE."""
+    networks, cards = zip(*learnt)
+    strips.write(strips.FILE, networks, calibrated(networks, validation_lines()), cards)
+
+
+def calibrated(networks: Sequence[dict], validation: numbers.Numbers) -> float:
+    """The temperature by which the probability of lines looked at again is nearest to how often they are right."""
+    reader = strips.LineReader(networks, 1.0)
     seen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
-    found = reader.read(list(seen))
-    right = np.array([
-        one.digits.tolist() == labels[:length].tolist()
-        for one, labels, length in zip(found, validation.labels, validation.lengths)
-    ])  # fmt: skip
+    unsure = [
+        line for line in range(len(seen)) if reader.voted(reader.log_shares([seen[line]])).confidence < strips.SURE
+    ]
+    found = [reader.read([seen[line]])[0] for line in unsure]
+    expected = [validation.labels[line, : validation.lengths[line]].tolist() for line in unsure]
+    right = np.array([one.digits.tolist() == digits for one, digits in zip(found, expected)])
     chances = np.clip([one.confidence for one in found], 1e-6, 1 - 1e-6)
 
     def loss(temperature: float) -> float:
         own = np.clip(chances ** (1 / temperature), 1e-6, 1 - 1e-6)
         return -float(np.mean(np.where(right, np.log(own), np.log(1 - own))))
 
-    return min(np.arange(0.3, 4, 0.05).tolist(), key=loss), float(right.mean())
+    return min(np.arange(0.3, 4, 0.05).tolist(), key=loss)
 
 
 def write_card() -> None:
@@ -150,13 +160,17 @@ def write_card() -> None:
         "verdicts on the MNIST test digits": ", ".join(f"{k} {v:.4f}" for k, v in figures["verdicts"].items()),
         "weights": f"SHA-256 {origin['weights_checksum']}",
     }
-    of_lines = json.loads(np.load(strips.FILE)["about"].tobytes())["card"]
-    of_lines = {"file": f"{strips.FILE.stat().st_size:,} bytes"} | of_lines
+    of_lines = json.loads(np.load(strips.FILE)["about"].tobytes())
     families = json.loads(Path(FONTS).parent.parent.joinpath("package-lock.json").read_text())["packages"]
     kinds = [package["license"] for name, package in families.items() if "@fontsource" in name]
     text = CARD.format(
         digit=rows_of(facts),
-        line=rows_of(of_lines),
+        size=strips.FILE.stat().st_size,
+        temperature=of_lines["temperature"],
+        line=table(
+            " | first network | second network",
+            list(zip(of_lines["cards"][0], *(c.values() for c in of_lines["cards"]))),
+        ),
         fonts=len(kinds),
         licences=", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))),
     )

@@ -1,10 +1,13 @@
-"""The line network ready for use: strips of any width in, the digits along them out."""
+"""The line networks ready for use: strips of any width in, the digits along them out."""
 
 import functools
+import itertools
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +27,8 @@ FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (HEIGHT, 64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
 BATCH, SURE = 8, 0.9
-VIEWS = (1.2, 0), (1.0, 4)
-"""In which ways a strip is looked at again: how much wider, with how much paper around it."""
+LOOKS: Sequence[tuple[int, float, int]] = ((0, 1.2, 0), (0, 1.0, 4), (1, 1.0, 0), (1, 1.2, 0), (1, 1.0, 4))
+"""In which ways a strip is looked at again: by which network, how much wider, with how much paper around it."""
 LogShares = Float32[np.ndarray, "_ 11"]
 """Of every place along a strip: the log probability of each digit, and of none."""
 
@@ -42,12 +45,20 @@ class Spotted(NamedTuple):
 
 
 class LineReader:
-    """Compiled for a few widths, and for one, two, four or eight strips at a time."""
+    """Compiled for a few widths, and for one, two, four or eight strips at a time.
 
-    def __init__(self, variables: Variables, temperature: float):
+    Args:
+      networks: the first sees each strip, the others what it is not sure of.
+      temperature: of what several looks make likely together.
+    """
+
+    def __init__(self, networks: Sequence[Variables], temperature: float):
         self.temperature = temperature
-        constants = jax.device_put(variables)
-        self._compute = jax.jit(lambda strips: jax.nn.log_softmax(model.line_logits(constants, strips)))
+
+        def compiled(constants: Variables) -> Callable[[np.ndarray], jax.Array]:
+            return jax.jit(lambda strips: jax.nn.log_softmax(model.line_logits(constants, strips)))
+
+        self.networks = [compiled(jax.device_put(variables)) for variables in networks]
 
     def read(self, strips: Sequence[Strip]) -> list[Spotted]:
         """The digits of each strip; what is not sure at once is looked at in other ways too, if it is not much."""
@@ -64,9 +75,10 @@ class LineReader:
 
     def warm(self) -> None:
         """Compiles what lines of up to some forty digits need."""
-        for width in WIDTHS[:6]:
-            for count in (1, 2, 4, 8):
-                self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count)
+        for network in range(len(self.networks)):
+            for width in WIDTHS[:6]:
+                for count in (1, 2, 4, 8):
+                    self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count, network)
 
     def views(self, line: Strip) -> tuple[list[LogShares], Spotted]:
         """What is seen of a line, in several ways if it is not sure at once; and what that says."""
@@ -77,17 +89,21 @@ class LineReader:
         return views, found
 
     def voted(self, views: Sequence[LogShares]) -> Spotted:
-        return voted(views, self.temperature)
+        return voted(views, self.temperature if len(views) > 1 else 1.0)
 
     def agreed(self, views: Sequence[LogShares], ink: Strip) -> tuple[Spotted, Spotted]:
         """What is likeliest by a line's views and by its ink together: its places in the first view, and in the ink."""
-        [of_ink] = self.log_shares([ink])
-        return self.voted([*views, of_ink]), self.voted([of_ink, *views])
+        of_ink, _ = self.views(ink)
+        return voted(views, self.temperature, of_ink), voted(of_ink, self.temperature, views)
 
     def alone(self, images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n 10"]:
         """Of each image in MNIST's form the log probability that it says this digit, and no other beside it."""
         larger = [cv2.resize(image, (33, 33), interpolation=cv2.INTER_LINEAR) for image in images]
-        found = self.log_shares([np.pad(one, ((3, 4), (3, 4))) for one in larger])
+        strips = [np.pad(one, ((3, 4), (3, 4))) for one in larger]
+        by_network = [self._alone(self.log_shares(strips, network)) for network in range(len(self.networks))]
+        return np.mean(by_network, axis=0)
+
+    def _alone(self, found: Sequence[LogShares]) -> Float32[np.ndarray, "n 10"]:
         # The forward variables of one label: before it, at it, behind it (see `log_probability`).
         shares = np.stack(found, axis=1).astype(np.float64)
         blank = shares[..., BLANK:]
@@ -99,11 +115,16 @@ class LineReader:
         return np.logaddexp(at, behind).astype(np.float32)
 
     def _other_views(self, strips: Sequence[Strip]) -> list[list[LogShares]]:
-        found, each = self.log_shares([_resized(one, *view) for one in strips for view in VIEWS]), len(VIEWS)
-        return [found[each * which : each * (which + 1)] for which in range(len(strips))]
+        found: list[list[LogShares]] = [[] for _ in strips]
+        for network in range(len(self.networks)):
+            looks = [(across, margin) for by, across, margin in LOOKS if by == network]
+            seen = iter(self.log_shares([_resized(one, *look) for one in strips for look in looks], network))
+            for views in found:
+                views += itertools.islice(seen, len(looks))
+        return found
 
-    def log_shares(self, strips: Sequence[Strip]) -> list[LogShares]:
-        """What the network says of each place of each strip; one that is wider than the widest program is squeezed."""
+    def log_shares(self, strips: Sequence[Strip], network: int = 0) -> list[LogShares]:
+        """What a network says of each place of each strip; one that is wider than the widest program is squeezed."""
         strips = [_resized(one, WIDTHS[-1] / one.shape[1], 0) if one.shape[1] > WIDTHS[-1] else one for one in strips]
         answers: dict[int, LogShares] = {}
         widths = [next(width for width in WIDTHS if width >= one.shape[1]) for one in strips]
@@ -114,7 +135,7 @@ class LineReader:
                 padded = np.zeros((1 << (len(part) - 1).bit_length(), HEIGHT, width), np.uint8)
                 for row, which in enumerate(part):
                     padded[row, :, : strips[which].shape[1]] = strips[which]
-                for which, row in zip(part, np.asarray(self._compute(padded))):
+                for which, row in zip(part, np.asarray(self.networks[network](padded))):
                     answers[which] = row[: -(-strips[which].shape[1] // FRAME)]
         return [answers[which] for which in range(len(strips))]
 
@@ -145,56 +166,82 @@ def holds_several(beside: Ink | None) -> bool:
     return len(found.digits) > 1 and found.confidence > 0.5
 
 
-def write(file: Path, variables: Variables, temperature: float, card: dict[str, object]) -> None:
-    """Writes an .npz without pickles."""
+def write(file: Path, networks: Sequence[Variables], temperature: float, cards: Sequence[dict[str, object]]) -> None:
+    """Writes an .npz without pickles. Of each number the first eight bits count: less than half the file, and the same
+    digits."""
     from digitjax.base.disk import write_file
 
-    about = np.frombuffer(json.dumps({"temperature": temperature, "card": card}).encode(), np.uint8)
+    about = np.frombuffer(json.dumps({"temperature": temperature, "cards": cards}).encode(), np.uint8)
+    arrays: dict[str, Any] = {
+        f"{number}/{name}": _rounded(leaf)
+        for number, variables in enumerate(networks)
+        for name, leaf in flat(variables).items()
+    }
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as stream:
-            np.savez(stream, about=about, **flat(variables))
+            np.savez_compressed(stream, about=about, **arrays)
 
     write_file(file, save)
 
 
+def _rounded(leaf: np.ndarray) -> np.ndarray:
+    """In half precision, its last three bits 0."""
+    bits = leaf.astype(np.float16).view(np.uint16)
+    return ((bits + np.uint16(4)) & np.uint16(0xFFF8)).view(np.float16)
+
+
 def flat(variables: Variables) -> dict[str, Any]:
-    """The arrays by their ways through the tree."""
+    """The arrays by their ways through the tree, in C order."""
     leaves = jax.tree.leaves_with_path(variables)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C") for path, leaf in leaves
-    }
+    return {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
 
-def read(file: Path) -> tuple[Variables, float]:
-    """The line network's variables and its temperature.
+def read(file: Path) -> tuple[list[Variables], float]:
+    """The line networks' variables and their temperature.
 
     Raises:
       DigitjaxError: the file is missing, damaged, or something else.
     """
-    like = jax.eval_shape(model.init_lines, jax.random.key(0))
-    paths, structure = jax.tree.flatten_with_path(like)
     try:
         with np.load(file, allow_pickle=False) as stored:
-            temperature = float(json.loads(stored["about"].tobytes())["temperature"])
-            leaves = [stored[jax.tree_util.keystr(path, simple=True, separator="/")] for path, _ in paths]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            told = json.loads(stored["about"].tobytes())
+            halves = {name: stored[name] for name in stored.files if name != "about"}
+            networks = [_network(halves, number) for number in range(len(told["cards"]))]
+            return networks, float(told["temperature"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DigitjaxError(f"{file} is no line reader, or damaged ({error}): install digitjax anew") from error
-    if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(leaf.shape, leaf.dtype) for _, leaf in paths]:
-        raise DigitjaxError(f"{file} is of another network: install digitjax anew")
-    return jax.tree.unflatten(structure, leaves), temperature
 
 
-def voted(views: Sequence[LogShares], temperature: float) -> Spotted:
+def _network(halves: Mapping[str, np.ndarray], number: int) -> Variables:
+    """The variables of one of them; ValueError where they are of another network."""
+    channels = halves[f"{number}/params/Dense_0/kernel"].shape[1]
+    like = jax.eval_shape(partial(model.init_lines, channels=channels), jax.random.key(0))
+    paths, structure = jax.tree.flatten_with_path(like)
+    leaves = [halves[f"{number}/{_name(path)}"] for path, _ in paths]
+    if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(leaf.shape, np.float16) for _, leaf in paths]:
+        raise ValueError("its arrays are of another network")
+    return jax.tree.unflatten(structure, [leaf.astype(np.float32) for leaf in leaves])
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def voted(views: Sequence[LogShares], temperature: float, others: Sequence[LogShares] = ()) -> Spotted:
     """What is likeliest by all views of a line together, with its places in the first.
 
     Each view proposes what its own likeliest way says; of these the one counts that all give the highest probability.
+    `others`, views of another kind, count as much together, however many they are.
     """
-    proposed = {tuple(model.line_digits(view.argmax(1))): None for view in views}
+    kinds = [kind for kind in (views, others) if kind]
+    proposed = {tuple(model.line_digits(view.argmax(1))): None for kind in kinds for view in kind}
     chances = {
-        digits: float(np.mean([np.exp(log_probability(view, np.array(digits, np.int32))) for view in views]))
+        digits: float(np.mean([
+            np.mean([np.exp(log_probability(view, np.array(digits, np.int32))) for view in kind]) for kind in kinds
+        ]))
         for digits in proposed
-    }
+    }  # fmt: skip
     best = max(chances, key=chances.__getitem__)
     digits = np.array(best, np.int32)
     sure, places = aligned(views[0], digits)
