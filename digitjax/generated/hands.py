@@ -142,18 +142,16 @@ def pick(rng: Draw, *shares: Number) -> int:
 
 def _zero(rng: Draw) -> list[Stroke]:
     """Closed, not quite closed, with a loop or a hook at the top, slashed, begun or left with a tail."""
-    across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 2, 0.8), rng.choice([-1, 1])
-    if rng.random() < 0.12:
-        across = rng.uniform(0.46, 0.75)
+    across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 1.2, 0.8), rng.choice([-1, 1])
     sweep = rng.uniform(300, 345) if way == 1 else rng.uniform(355, 385)
     strokes = [arc(0.5, 0.5, across, 0.5, rng.uniform(-130, -50), direction * sweep)]
     if way == 2:
         hook = arc(0.5 + rng.uniform(-0.1, 0.15), rng.uniform(-0.03, 0.1), rng.uniform(0.05, 0.15), 0.08, 60, -330)
         strokes = [joined(strokes[0], hook)] if rng.random() < 0.5 else [*strokes, hook]
     if way == 3:
-        reach, rise = rng.uniform(0.6, 1.35), rng.uniform(0.15, 0.45)
+        reach = rng.uniform(0.6, 1.35)
         strokes.append(
-            joined([(0.5 - reach * across, 0.5 + reach * rise)], [(0.5 + reach * across, 0.5 - reach * rise)])
+            joined([(0.5 - reach * across, 0.5 + reach * 0.38)], [(0.5 + reach * across, 0.5 - reach * 0.38)])
         )
     if way == 4:
         tail = np.array([rng.uniform(-0.1, 0.35), -rng.uniform(0.05, 0.22)])
@@ -272,9 +270,7 @@ def _five(rng: Draw) -> list[Stroke]:
             (rng.uniform(-0.08, 0.1), rng.uniform(0.82, 0.97)),
         ]
     )
-    top = np.array(
-        [x + (rng.uniform(0, 0.12) if rng.random() < 0.8 else rng.uniform(0.12, 0.35)), rng.uniform(0, 0.05)]
-    )
+    top = np.array([x + rng.uniform(0, 0.12), rng.uniform(0, 0.05)])
     end = np.array([top[0] + width * rng.uniform(0.5, 1.15), rng.uniform(-0.16, 0.06)])
     way = pick(rng, 4, 4, 1, 3)
     if way == 3:  # its bow is hardly one: a stem that hooks to the left, with a bar to the right, like a tick
@@ -320,12 +316,13 @@ def _seven(rng: Draw) -> list[Stroke]:
         bar = [(rng.uniform(-0.05, 0.06), top + rng.uniform(0.1, 0.3)), (rng.uniform(0, 0.06), top), corner]
     else:
         dip, rise = rng.uniform(0.03, 0.32), rng.uniform(-0.05, 0.1)
-        bar = [(0, top + dip * rng.uniform(0.2, 1)), (width * 0.2, top + rise)]
-        if width > 0.42 and rng.random() < 0.35:  # its bar is a cup
-            dip = rng.uniform(0.2, 0.45)
-            bar = [(0, top + rise), (width * rng.uniform(0.02, 0.2), top + dip * rng.uniform(0.4, 0.9))]
         deep = dip > 0.14  # without a stroke through its stem it would be a y
-        bar = list(curve([*bar, (width * rng.uniform(0.4, 0.75), top + dip), corner]))
+        bar = [
+            (0, top + dip * rng.uniform(0.2, 1)),
+            (width * 0.2, top + rise),
+            (width * rng.uniform(0.5, 0.75), top + dip),
+        ]
+        bar = list(curve([*bar, corner]))
     foot = (width * rng.uniform(0.0, 0.75), 1 + (rng.uniform(0, 0.25) if rng.random() < 0.25 else 0))
     middle = ((corner[0] + foot[0]) / 2 + rng.uniform(-0.14, 0.05), 0.5)
     down = curve([corner, middle, foot]) if rng.random() < 0.6 else joined([corner], [foot])
@@ -363,7 +360,7 @@ def _nine(rng: Draw) -> list[Stroke]:
     """Round or straight, like g, q or P: a ring, closed or not, on a stem that may bend, hook or run long."""
     if rng.random() < 0.45:
         return _nine_on_a_stem(rng)
-    if rng.random() < 0.3:  # like an e: from within, round, and on into the tail
+    if rng.random() < 0.2:  # like an e: from within, round, and on into the tail
         right, low = rng.uniform(0.6, 0.85), rng.uniform(0.36, 0.52)
         ring = [
             (0.3, low - 0.05),
