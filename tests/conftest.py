@@ -70,6 +70,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory, few: Splits) -> Path:
     file = tmp_path_factory.mktemp("weights") / "model.npz"
     variables = model.init(config, jax.random.key(0))
     images, labels = few.validation
-    taught = trust.learn(images, model.logits(config, variables, images), labels)
+    taught = trust.learn(images, *model.logits_and_embedding(config, variables, images), labels)
     artifact.write(file, artifact.Artifact(config, jax.tree.map(np.asarray, variables), taught, {}))
     return file

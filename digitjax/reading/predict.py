@@ -174,8 +174,8 @@ class Predictor:
 
 def answers(config: ModelConfig, variables: Variables, trust: Trust, images: Images) -> dict[str, Any]:
     """The logits, calibrated probabilities [batch, classes] and verdicts [batch] of images: what is exported."""
-    logits = model.logits(config, variables, images)
-    probabilities, verdicts = judge(trust, images, logits)
+    logits, embedding = model.logits_and_embedding(config, variables, images)
+    probabilities, verdicts = judge(trust, images, logits, embedding)
     return {"logits": logits, "probabilities": probabilities, "verdicts": verdicts}
 
 

@@ -24,7 +24,7 @@ from digitjax.network.model import Variables
 from digitjax.reading import artifact, predict
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.predict import Judged, Predictor
-from digitjax.reading.trust import VERDICTS, Trust, learn
+from digitjax.reading.trust import SHARES, SHARES_OF_LEARNT, VERDICTS, Trust, learn
 from digitjax.report import plots
 from digitjax.training import checkpoint, metrics, train
 from digitjax.training.fit import Trained
@@ -140,7 +140,8 @@ def finish(run: Path, config: Config, splits: Splits, trained: Trained) -> dict[
 def learn_trust(config: Config, splits: Splits, trained: Trained) -> Trust:
     """From the validation digits, which the weights were not trained on."""
     images, labels = splits.validation
-    return learn(images, scores(config.model, trained.variables, images)[0], labels)
+    shares = SHARES_OF_LEARNT if config.training.outliers else SHARES
+    return learn(images, *scores(config.model, trained.variables, images), labels, shares=shares)
 
 
 _scores = jax.jit(model.logits_and_embedding, static_argnums=0)

@@ -20,7 +20,7 @@ from digitjax.reading import artifact, upright
 from digitjax.reading.artifact import Artifact
 from digitjax.reading.files import Answer
 from digitjax.reading.predict import Predictor
-from digitjax.reading.trust import SHARES, Trust, energy
+from digitjax.reading.trust import SHARES, SHARES_OF_LEARNT, Trust, distance, energy
 from digitjax.report import corruptions, plots, results
 from digitjax.training import checkpoint, metrics
 from digitjax.training.metrics import Totals
@@ -309,16 +309,19 @@ def _robustness(found: Artifact, dataset: Dataset) -> tuple[dict[str, Any], dict
 def outlier_score(trust: Trust, reference: Scores, scores: Scores) -> Float32[np.ndarray, " n"]:
     """How unlike a digit, from 0 to 1: 1 less the share of the reference digits that a verdict as strict would reject.
 
-    So the verdict's two doubts are one score, whatever the strictness.
+    So the verdict's three doubts are one score, whatever the strictness.
     """
 
     def doubts(of: Scores) -> Iterator[np.ndarray]:
         yield np.asarray(energy(of.logits))
+        yield np.asarray(distance(trust, of.embedding))
         yield -np.asarray(jax.nn.log_softmax(of.logits / trust.temperature)).max(1)
 
+    shares = SHARES if np.isfinite(trust.limits[3]) else SHARES_OF_LEARNT
     rejected = [
         (1 - np.searchsorted(np.sort(usual), doubt) / len(usual)) / share
-        for usual, doubt, share in zip(doubts(reference), doubts(scores), SHARES)
+        for usual, doubt, share in zip(doubts(reference), doubts(scores), shares)
+        if share
     ]
     return (1 - np.clip(np.min(rejected, axis=0), 0, 1)).astype(np.float32)
 

@@ -53,8 +53,10 @@ def prepare(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
     """Writes `reference_same`, untrained, in each side's form."""
     config = Config("bench", model=NETWORKS["reference_same"])
     variables = model.init(config.model, jax.random.key(0))
-    logits = model.logits(config.model, variables, images[:2000])
-    learnt = trust.learn(images[:2000], logits, labels[:2000])
+    logits, embedding = (
+        np.asarray(part) for part in model.logits_and_embedding(config.model, variables, images[:2000])
+    )
+    learnt = trust.learn(images[:2000], logits, embedding, labels[:2000])
     artifact.write(folder / "model.npz", artifact.Artifact(config.model, variables, learnt, {}))
     layers = variables["params"]
     named: Any = {f"{layer}/{name}": np.asarray(leaf) for layer in layers for name, leaf in layers[layer].items()}

@@ -23,7 +23,7 @@ CONFIG = ModelConfig("small", (4, 6), (1, 1), "VALID", True, "max")
 def some(seed: int = 0) -> Artifact:
     draw = np.random.default_rng(seed)
     variables = jax.tree.map(np.asarray, model.init(CONFIG, jax.random.key(seed)))
-    shapes = {"temperature": (), "limits": (3,), "least_confidence": ()}
+    shapes = {"temperature": (), "whitening": (6, 6), "centres": (10, 6), "limits": (4,), "least_confidence": ()}
     parts = {name: np.asarray(draw.random(shapes[name]), np.float32) for name in Trust._fields}
     return Artifact(CONFIG, variables, Trust(**parts), {"seed": seed})
 

@@ -47,8 +47,8 @@ def taught(config: ModelConfig) -> Artifact:
     variables = jax.tree.map(
         lambda leaf: leaf + draw.uniform(0, 0.2 * (leaf.ndim == 1), leaf.shape).astype(np.float32), variables
     )
-    logits = model.logits(config, variables, IMAGES)
-    learnt = trust.learn(IMAGES, logits, np.arange(4, dtype=np.int32))
+    logits, embedding = model.logits_and_embedding(config, variables, IMAGES)
+    learnt = trust.learn(IMAGES, logits, embedding, np.arange(4, dtype=np.int32))
     learnt = learnt._replace(temperature=np.asarray(2 * np.std(logits), np.float32))  # no probability is near 1
     return Artifact(config, jax.tree.map(np.asarray, variables), learnt, {"recipe": "taught"})
 
@@ -145,7 +145,8 @@ def test_an_exported_program_needs_no_model_code(program, tmp_path, monkeypatch)
     def forbidden(*_: object) -> None:
         raise AssertionError("our model code ran")
 
-    monkeypatch.setattr(model, "logits", forbidden)
+    for name in ("logits", "logits_and_embedding"):
+        monkeypatch.setattr(model, name, forbidden)
     assert_alike(SMALL, predictor.judge(IMAGES).probabilities)
     np.testing.assert_array_equal(predictor.judge(IMAGES).verdicts, source(SMALL).verdicts)
     np.testing.assert_allclose(predictor.logits(IMAGES), logits, atol=1e-4)
