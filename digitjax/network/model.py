@@ -231,8 +231,8 @@ FRAME = 4
 """Columns of a strip for each place in which the line network sees a digit or none."""
 LINE_STAGES = ((16, 2), (32, 2), (64, 0), (96, 1), (128, 0))
 """Of the line network's convolutions: channels; behind each nothing is halved, its height (1), or its width too (2)."""
-LINE_WIDTH = 256
-"""Channels behind them, of a column and its neighbours."""
+LINE_CHANNELS = 256
+"""Of the layers behind them, which see a column and its neighbours."""
 BLANK = 10
 """The class of a place without a digit."""
 LineLogits = Float[AnyArray, "batch _ 11"]
@@ -240,26 +240,26 @@ LineLogits = Float[AnyArray, "batch _ 11"]
 
 
 @partial(jax.jit, static_argnames="channels")
-def init_lines(key: Array, channels: int = LINE_WIDTH) -> Variables:
+def init_lines(key: Array, channels: int = LINE_CHANNELS) -> Variables:
     """Fresh variables of the line network."""
     return cast(Variables, dict(LineNetwork(channels).init(key, jnp.zeros((1, 40, 64), jnp.uint8), train=False)))
 
 
 def line_logits(variables: Variables, strips: Strips) -> LineLogits:
     """Inference: a place depends on some 80 columns about it; to be read by connectionist temporal classification."""
-    return cast(LineLogits, LineNetwork(_line_width(variables)).apply(variables, strips, train=False))
+    return cast(LineLogits, LineNetwork(_line_channels(variables)).apply(variables, strips, train=False))
 
 
 def training_line_logits(variables: Variables, strips: Strips, dropout_key: Array) -> tuple[LineLogits, Variables]:
     """Logits under dropout and batch statistics, and the new running `batch_stats`."""
     rngs = {"dropout": dropout_key}
-    out, changed = LineNetwork(_line_width(variables)).apply(
+    out, changed = LineNetwork(_line_channels(variables)).apply(
         variables, strips, train=True, rngs=rngs, mutable=["batch_stats"]
     )
     return cast(LineLogits, out), cast(Variables, changed["batch_stats"])
 
 
-def _line_width(variables: Variables) -> int:
+def _line_channels(variables: Variables) -> int:
     return int(variables["params"]["Dense_0"]["kernel"].shape[1])
 
 
@@ -275,7 +275,7 @@ def line_digits(places: Int[np.ndarray, " _"]) -> list[int]:
 class LineNetwork(nn.Module):
     """Five 3 x 3 convolutions over a line, all of a column at once, then two that see its neighbours; any width."""
 
-    channels: int = LINE_WIDTH
+    channels: int = LINE_CHANNELS
 
     @nn.compact
     def __call__(self, strips: Strips, train: bool) -> LineLogits:

@@ -112,9 +112,13 @@ def about(artifact: Artifact) -> str:
 
 
 def flat(artifact: Artifact) -> dict[str, np.ndarray]:
-    """Its weights and its trust, by names such as variables/params/output/kernel; safetensors takes C order alone."""
-    leaves = jax.tree.leaves_with_path({"variables": artifact.variables, "trust": artifact.trust._asdict()})
-    return {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
+    """Its weights and its trust, by names such as variables/params/output/kernel."""
+    return named_leaves({"variables": artifact.variables, "trust": artifact.trust._asdict()})
+
+
+def named_leaves(tree: Any) -> dict[str, np.ndarray]:
+    """The arrays of a tree by their ways through it, as params/output/kernel, in C order."""
+    return {leaf_name(path): np.asarray(leaf, order="C") for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def _program(config: ModelConfig, packed: bytes) -> export.Exported:
@@ -147,7 +151,7 @@ def _shaped(config: ModelConfig, arrays: dict[str, np.ndarray]) -> tuple[Variabl
     variables = jax.eval_shape(lambda: model.init(config, jax.random.key(0)))
     like = {"variables": variables, "trust": dict.fromkeys(Trust._fields, 0)}
     paths, structure = jax.tree.flatten_with_path(like)
-    names = [_name(path) for path, _ in paths]
+    names = [leaf_name(path) for path, _ in paths]
     if set(names) != set(arrays):
         raise ValueError(f"its arrays are others than those of {config.network}")
     for name, (_, leaf) in zip(names, paths):
@@ -160,5 +164,5 @@ def _shaped(config: ModelConfig, arrays: dict[str, np.ndarray]) -> tuple[Variabl
     return found["variables"], Trust(**found["trust"])
 
 
-def _name(path: Any) -> str:
+def leaf_name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")

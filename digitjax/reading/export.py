@@ -75,7 +75,7 @@ def write_lines(kind: Format, file: Path) -> None:
     elif kind == "onnx":
         content = lines_onnx_model(variables).SerializeToString()
     elif kind == "safetensors":
-        content = _needs("safetensors.numpy").save(dict(strips.flat(variables)))
+        content = _needs("safetensors.numpy").save(artifact.named_leaves(variables))
     else:
         raise UsageError(f"the line network is not written as {kind}: choose stablehlo, onnx or safetensors")
     write_file(file, lambda temporary: temporary.write_bytes(content))

@@ -22,6 +22,7 @@ from digitjax.network import model
 from digitjax.network.model import BLANK, FRAME, Variables
 from digitjax.picture.ink import Ink
 from digitjax.picture.strips import HEIGHT, Strip, strip
+from digitjax.reading.artifact import leaf_name, named_leaves
 
 FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (HEIGHT, 64, 128, 208, 416, 832, 1664, 3328)
@@ -175,7 +176,7 @@ def write(file: Path, networks: Sequence[Variables], temperature: float, cards: 
     arrays: dict[str, Any] = {
         f"{number}/{name}": _rounded(leaf)
         for number, variables in enumerate(networks)
-        for name, leaf in flat(variables).items()
+        for name, leaf in named_leaves(variables).items()
     }
 
     def save(temporary: Path) -> None:
@@ -189,12 +190,6 @@ def _rounded(leaf: np.ndarray) -> np.ndarray:
     """In half precision, its last three bits 0."""
     bits = leaf.astype(np.float16).view(np.uint16)
     return ((bits + np.uint16(4)) & np.uint16(0xFFF8)).view(np.float16)
-
-
-def flat(variables: Variables) -> dict[str, Any]:
-    """The arrays by their ways through the tree, in C order."""
-    leaves = jax.tree.leaves_with_path(variables)
-    return {_name(path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
 
 def read(file: Path) -> tuple[list[Variables], float]:
@@ -218,14 +213,10 @@ def _network(halves: Mapping[str, np.ndarray], number: int) -> Variables:
     channels = halves[f"{number}/params/Dense_0/kernel"].shape[1]
     like = jax.eval_shape(partial(model.init_lines, channels=channels), jax.random.key(0))
     paths, structure = jax.tree.flatten_with_path(like)
-    leaves = [halves[f"{number}/{_name(path)}"] for path, _ in paths]
+    leaves = [halves[f"{number}/{leaf_name(path)}"] for path, _ in paths]
     if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(leaf.shape, np.float16) for _, leaf in paths]:
         raise ValueError("its arrays are of another network")
     return jax.tree.unflatten(structure, [leaf.astype(np.float32) for leaf in leaves])
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def voted(views: Sequence[LogShares], temperature: float, others: Sequence[LogShares] = ()) -> Spotted:

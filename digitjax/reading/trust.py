@@ -17,7 +17,7 @@ SHARES = (3 / 4, 1 / 8, 1 / 8)
 """Of the refused: for the energy, which tells generated non-digits apart best by far; the distance; the confidence."""
 SHARES_OF_LEARNT = (3 / 4, 0.0, 1 / 4)
 """The same where the network has learnt non-digits: it tells by its energy what others show by their distance alone
-(noise), and the distance would refuse foreign hands, one of fifty digits of European scans."""
+(noise), and the distance would refuse the digits of foreign hands."""
 
 
 class Trust(NamedTuple):

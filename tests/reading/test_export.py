@@ -288,7 +288,7 @@ def test_the_line_network_says_the_same_in_every_runtime(tmp_path, batch, width)
         np.testing.assert_allclose(found, expected, atol=2e-4)
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
     assert {name: array.shape for name, array in load_file(tmp_path / "safetensors").items()} == {
-        name: array.shape for name, array in strips.flat(variables).items()
+        name: array.shape for name, array in artifact.named_leaves(variables).items()
     }
     assert main(["export", "--model", "lines", "--format", "keras", "--out", str(tmp_path / "a.keras")]) == 2
     assert not (tmp_path / "a.keras").exists()
