@@ -162,14 +162,14 @@ def _zero(rng: Draw) -> list[Stroke]:
 
 def _one(rng: Draw) -> list[Stroke]:
     """A stroke; with an upstroke of any length, its top sharp or round; with a foot; with both; in one go."""
-    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8, 2)
+    lean, way = rng.uniform(-0.08, 0.16), pick(rng, 1.2, 1.5, 3, 2.5, 0.8, 3)
     top, foot = np.array([0.5 + lean, 0.0]), np.array([0.5 - lean, 1.0])
     if way == 0:
         return [joined([top], [foot])]
     if way == 5:  # up and down in one go, which leaves a narrow loop at the top, or none
         start = foot - (rng.uniform(0.08, 0.5), rng.uniform(-0.05, 0.45))
         beside = (top + foot) / 2 - (rng.uniform(-0.06, 0.16), rng.uniform(0.05, 0.3))
-        over = [top + (rng.uniform(-0.02, 0.1), rng.uniform(0.04, 0.14)), top]
+        over = [top + (rng.uniform(-0.08, 0.1), rng.uniform(0.03, 0.2)), top]
         return [curve([start, beside, *over, top + (foot - top) * 0.3 - (rng.uniform(0, 0.08), 0), foot])]
     length = (rng.uniform(0.12, 0.3), rng.uniform(0.25, 0.55), rng.uniform(0.5, 1.1), rng.uniform(0.1, 0.3))[way - 1]
     angle = np.radians(rng.uniform(15, 62))
@@ -272,12 +272,12 @@ def _five(rng: Draw) -> list[Stroke]:
     )
     top = np.array([x + rng.uniform(0, 0.12), rng.uniform(0, 0.05)])
     end = np.array([top[0] + width * rng.uniform(0.5, 1.15), rng.uniform(-0.16, 0.06)])
-    way = pick(rng, 4, 4, 1, 3)
+    way = pick(rng, 4, 4, 1, 4)
     if way == 3:  # its bow is hardly one: a stem that hooks to the left, with a bar to the right, like a tick
         bulge, foot = rng.uniform(-0.02, 0.14), x + rng.uniform(-0.28, 0.2)
         stem = curve([top, (foot + bulge, rng.uniform(0.5, 0.75)), (foot, rng.uniform(0.86, 1)),
                       (foot - rng.uniform(0.12, 0.4), rng.uniform(0.68, 0.95))])  # fmt: skip
-        if rng.random() < 0.35:  # without a bow at all, like the sign of a root
+        if rng.random() < 0.5:  # without a bow at all, like the sign of a root
             stem = joined(
                 [top], [(foot, rng.uniform(0.9, 1))], [(foot - rng.uniform(0.1, 0.3), rng.uniform(0.5, 0.85))]
             )
@@ -399,7 +399,7 @@ def _nine_on_a_stem(rng: Draw) -> list[Stroke]:
     foot = np.array([x - lean, 1.0])
     stem = joined([(x, rng.uniform(-0.02, 0.12))], [foot])
     if rng.random() < 0.4:  # in one go: up, over, round, and back through the stem, to its left
-        left, right, low = x - rng.uniform(0.02, 0.2), x + rng.uniform(0.2, 0.5), rng.uniform(0.36, 0.56)
+        left, right, low = x - rng.uniform(0.02, 0.2), x + rng.uniform(0.26, 0.5), rng.uniform(0.36, 0.56)
         end = (x - rng.uniform(-0.12, 0.4), low + rng.uniform(-0.1, 0.06))
         bowl = [(left, rng.uniform(0.14, 0.3)), ((left + right) / 2, 0), (right, rng.uniform(0.12, 0.26))]
         return [curve([foot, ((x - lean * 0.6 + left) / 2, 0.55), *bowl, ((x + right) / 2, low), end])]

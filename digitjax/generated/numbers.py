@@ -22,6 +22,8 @@ MOST = 12
 """Digits of a line."""
 LETTERS = "AEHKMNWXakmnwx"
 """That stand beside numbers: those that no hand writes like a digit, joined to one or not."""
+LEADING = np.log10(1 + 1 / np.arange(1, 10))
+"""How often numbers of the world begin with 1 to 9 (Newcomb 1881, Benford 1938)."""
 _FINE = 1.5
 """Lines are kept somewhat larger than strips, for what `varied` does to them."""
 _TALL, _WIDE = round(HEIGHT * _FINE), round(WIDTH * _FINE)
@@ -113,8 +115,9 @@ def _write(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas) -> tuple[list[int
     wanted = int(draw.integers(1, 10)) if draw.random() < 0.97 else 0
     gap = draw.uniform(-0.12, 0.3) if draw.random() < 0.6 else draw.uniform(0.1, 0.7)
     columns = 0.4 if draw.random() < 0.25 else 0.0  # numbers side by side, digits in cells
-    zeros, linked, signs = draw.random() < 0.35, draw.choice([0.03, 0.12, 0.4]), draw.choice([0, 0.13, 0.3])
-    x, digits, last = draw.uniform(-0.04, 0.25) * _TALL, [], None
+    zeros, linked, signs = draw.random() < 0.4, draw.choice([0.03, 0.12, 0.4]), draw.choice([0, 0.13, 0.3])
+    counted = draw.random() < 0.4
+    x, digits, last = draw.uniform(-0.1, 0.25) * _TALL, [], None
     edges = [x - 0.12 * pen.size]
     while len(digits) < wanted:
         if zeros and digits and draw.random() < 0.3:
@@ -131,10 +134,12 @@ def _write(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas) -> tuple[list[int
             continue
         again = digits and draw.random() < 0.08
         digit = digits[-1] if again else 0 if zeros and digits and draw.random() < 0.5 else int(draw.integers(10))
+        if counted and not digits:
+            digit = 1 + int(draw.choice(9, p=LEADING))
         glyph = _digit(draw, source, pen, digit)
         if x + glyph.shape[1] > ink.shape[1] - 4:
             break
-        small = 0.75 if zeros and digit == 0 and draw.random() < 0.5 else 1.0
+        small = draw.uniform(0.45, 0.95) if zeros and digit == 0 and draw.random() < 0.6 else 1.0
         if small < 1:
             glyph = _resized(glyph, max(4, round(glyph.shape[1] * small)), max(4, round(glyph.shape[0] * small)))
         top = pen.base + _climb(pen, x) - glyph.shape[0] / 2 + draw.normal(0, 0.05) * pen.size
