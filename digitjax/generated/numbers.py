@@ -137,6 +137,7 @@ def _write(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas) -> tuple[list[int
         if counted and not digits:
             digit = 1 + int(draw.choice(9, p=LEADING))
         glyph = _digit(draw, source, pen, digit)
+        x = max(x, -0.3 * glyph.shape[1])
         if x + glyph.shape[1] > ink.shape[1] - 4:
             break
         small = draw.uniform(0.45, 0.95) if zeros and digit == 0 and draw.random() < 0.6 else 1.0

@@ -56,6 +56,16 @@ def test_digits_and_their_number_are_spread(source):
     assert set(range(7)) <= set(made.lengths.tolist())
 
 
+@pytest.mark.parametrize("wide", [1, 2, 28])
+def test_a_first_digit_that_the_border_cuts_is_still_seen(wide):
+    strokes = np.zeros((1, 28, 28), np.uint8)
+    strokes[..., :wide] = 255
+    narrow = numbers.Glyphs([strokes] * 10, [], [])
+    for seed in range(300):
+        grey, digits = numbers.line(np.random.default_rng(seed), narrow)
+        assert not digits or np.ptp(grey[:, : grey.shape[1] // 2]) > 40
+
+
 @given(st.integers(120, 250), st.integers(40, 120), SEEDS)
 def test_strokes_are_bright_on_dark_in_any_light(paper, contrast, seed):
     """Light that falls off to a third along the line changes nothing; nor does how strong the pen was."""
