@@ -392,6 +392,9 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, DigitjaxError):
         _log(f"digitjax: {error}")
         return MISUSED if isinstance(error, UsageError) else FAILED
+    if told := device.trouble(error):
+        _log(f"digitjax: {told}")
+        return FAILED
     _log(f"digitjax: {type(error).__name__}: {error}: this is not foreseen; --debug shows where it comes from")
     return FAILED
 

@@ -83,8 +83,6 @@ def made_lines(places: range, seed: int) -> numbers.Numbers:
 
 def learn_lines(config: lines.LineConfig, state: Path) -> tuple[dict, dict[str, object]]:
     """Generates lines and learns them: the network's variables, and its card."""
-    from digitjax.report.results import commit
-
     started = time.perf_counter()
     parts = [range(start, min(start + PART, config.lines)) for start in range(0, config.lines, PART)]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
@@ -107,7 +105,7 @@ def learn_lines(config: lines.LineConfig, state: Path) -> tuple[dict, dict[str, 
         "parameters": sum(leaf.size for leaf in variables["params"].values() for leaf in leaf.values()),
         "recipe": f"{config.steps:,} steps of {config.batch_size} of {config.lines:,} lines, seed {config.seed}",
         "generated validation lines read whole, at one look": f"{lines.whole(variables, seen, validation):.4f}",
-        "commit": commit(),
+        "commit": device.commit(),
         "trained in": f"{seconds:.0f} s",
     }
 

@@ -141,10 +141,9 @@ def main() -> None:
     args = parser.parse_args()
     device.prepare(training=False)
     import digitjax
-    from digitjax.report.results import commit
 
     predictor = digitjax.load(args.model)
-    about = {"split": args.split, "seed": args.seed, "model": predictor.checksum, "commit": commit()}
+    about = {"split": args.split, "seed": args.seed, "model": predictor.checksum, "commit": device.commit()}
     rows, errors, threads = [], [], ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     for group, family, pairs in families(args.each, args.seed, args.split):
         if args.groups and group not in args.groups:

@@ -38,6 +38,11 @@ def main(words: list[str]) -> int:
     except DigitjaxError as error:
         print(f"serve: {error}", file=sys.stderr)
         return MISUSED if isinstance(error, UsageError) else FAILED
+    except (RuntimeError, AssertionError) as error:
+        if not (told := device.trouble(error)):
+            raise
+        print(f"serve: {told}", file=sys.stderr)
+        return FAILED
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from prometheus_client import multiprocess
 
+from digitjax.base import device
 from digitjax.base.errors import DigitjaxError
 from serve.settings import Settings
 
@@ -79,7 +80,8 @@ def supervise(settings: Settings, listener: socket.socket) -> int:
 
 
 def prepare(place: int, workers: int) -> None:
-    """Gives this worker its share of the cores, and an end when its supervisor ends; before JAX starts."""
+    """Gives this worker its share of the cores and of a GPU, and an end when its supervisor ends; before JAX starts."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[place % len(cores) :: workers])
+    device.share_memory(workers)

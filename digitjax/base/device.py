@@ -5,6 +5,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -154,27 +155,71 @@ def _laid(tree: Any, devices: Any, axes: Callable[[Any], tuple[str | None, ...]]
     return jax.tree.map(laid, tree)
 
 
+def trouble(error: BaseException) -> str:
+    """What to do about an error that JAX raises for want of memory or of a device; '' for any other."""
+    platforms, text = os.environ.get("JAX_PLATFORMS"), str(error)
+    if "RESOURCE_EXHAUSTED" in text:
+        return (
+            "the device has not the memory that this takes: give a smaller --batch-size or network; "
+            "what else holds its memory, nvidia-smi says"
+        )
+    # JAX asserts without a word where the plugin of a known platform is not installed.
+    if platforms and ("Unable to initialize backend" in text or (isinstance(error, AssertionError) and not text)):
+        return f"JAX_PLATFORMS is {platforms!r}, and JAX finds no such device: unset it, or ask 'digitjax doctor'"
+    return ""
+
+
+def share_memory(among: int) -> None:
+    """Lets each of several processes take its part of a GPU's memory, before JAX starts: one takes three quarters."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.75 / among:.3f}")
+
+
 def describe() -> dict[str, Any]:
     """Versions, devices, and a sentence of advice about the GPU."""
     import jax
 
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
-    versions = {"python": platform.python_version()} | {name: _version(name) for name in packages}
-    gpu_here, gpu_used = shutil.which("nvidia-smi") is not None, not is_cpu()
-    if gpu_here and not gpu_used:
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        devices, lost = [], trouble(error) or str(error)
+    else:
+        lost = ""
+
+    gpu_here, gpu_used = shutil.which("nvidia-smi") is not None, bool(devices) and not is_cpu()
+    if lost:
+        advice = lost
+    elif gpu_here and not gpu_used:
         advice = "a CUDA GPU is here and JAX does not use it: run 'make setup', or pip install 'digitjax[cuda]'"
     elif gpu_used:
         advice = "training runs on the accelerator, an epoch as one program"
     else:
         advice = "no CUDA GPU was found: training runs on the CPU, which takes about two minutes for the default recipe"
     return {
-        "versions": versions,
-        "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
+        "versions": versions(),
+        "devices": [f"{device.platform} {device.device_kind}" for device in devices],
         "cores": os.cpu_count(),
         "cache": str(cache_dir()),
         "YNNPACK": "left out" if _NO_YNNPACK in os.environ.get("XLA_FLAGS", "") else "as jaxlib has it",
         "advice": advice,
     }
+
+
+def commit() -> str:
+    """The commit of the checkout that this package runs from, '-dirty' where it has changes; '' outside of one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        tracked = subprocess.run(["git", "-C", str(here), "ls-files", "--error-unmatch", __file__], capture_output=True)
+        found = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return found.stdout.strip() if tracked.returncode == found.returncode == 0 else ""
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of this package, and of those that what it computes depends on."""
+    names = ("digitjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+    return {"python": platform.python_version()} | {name: _version(name) for name in names}
 
 
 def _version(package: str) -> str:

@@ -7,7 +7,9 @@ which is also a pooling window, from a 4x4 tile by 16 products in place of 36. A
 own, and get the textbook.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial, reduce
 from operator import add
 from typing import Any
@@ -28,7 +30,30 @@ Grid = Sequence[Sequence[Array]]
 """A small square of arrays: an entry for each place in a tile, holding all tiles."""
 
 
+_AS_PRODUCTS = ContextVar("as_products", default=False)
+
+
+@contextmanager
+def convolutions_as_products() -> Iterator[None]:
+    """What is traced in here computes a convolution as one product of matrices, of nine shifted pictures.
+
+    Under `jax.vmap` over kernels that is a batched product; a convolution would become a grouped one, which GPUs
+    compute slowly.
+    """
+    token = _AS_PRODUCTS.set(True)
+    try:
+        yield
+    finally:
+        _AS_PRODUCTS.reset(token)
+
+
 def conv(x: Batch, kernel: Kernel, padding: str) -> Batch:
+    if _AS_PRODUCTS.get():
+        margin = (1, 1) if padding == "SAME" else (0, 0)
+        x = jnp.pad(x, ((0, 0), margin, margin, (0, 0)))
+        rows, columns = x.shape[1] - 2, x.shape[2] - 2
+        shifted = [x[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
+        return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
     return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -44,7 +69,7 @@ def max_pool(x: Batch) -> Batch:
 
 def conv_pool(x: Batch, kernel: Kernel, padding: str) -> Batch:
     """`max_pool(conv(x, kernel, padding))`."""
-    if not _for_this_cpu(x) or len(x) == 1:  # one picture is too little to divide among products
+    if _AS_PRODUCTS.get() or not _for_this_cpu(x) or len(x) == 1:  # one picture is too little to divide
         return max_pool(conv(x, kernel, padding))
     return (_thin_conv_pool if x.shape[-1] == 1 else _wide_conv_pool)(x, kernel, padding)
 

@@ -144,11 +144,9 @@ class Predictor:
         return self._in_parts(self._logits, images, self.config.classes)
 
     def warm(self, sizes: Sequence[int] = (1, 2, 4, 8, 16, LARGEST)) -> None:
-        """Compiles `judge` for these numbers of images."""
-        for size in sizes:
-            self.judge_alone(np.zeros((size, 28, 28), np.uint8))
-            if self.second and size <= 8:
-                self.second(np.zeros((size, 28, 28), np.uint8))
+        """Compiles what this network answers for these numbers of images, programs side by side."""
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            list(threads.map(lambda size: self.judge_alone(np.zeros((size, 28, 28), np.uint8)), sizes))
 
     def _in_parts(self, compute: Callable[[np.ndarray], jax.Array], images: np.ndarray, width: int) -> np.ndarray:
         count = len(images)

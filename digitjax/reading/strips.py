@@ -4,9 +4,11 @@ import functools
 import itertools
 import json
 import math
+import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from digitjax.base.errors import DigitjaxError
 from digitjax.network import model
-from digitjax.network.model import BLANK, FRAME, Variables
+from digitjax.network.model import BLANK, FRAME, Strips, Variables
 from digitjax.picture.ink import Ink
 from digitjax.picture.strips import HEIGHT, Strip, strip
 from digitjax.reading.artifact import leaf_name, named_leaves
@@ -27,7 +29,7 @@ from digitjax.reading.artifact import leaf_name, named_leaves
 FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (HEIGHT, 64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
-BATCH, SURE = 8, 0.9
+BATCH, SURE = 4, 0.9
 LOOKS: Sequence[tuple[int, float, int]] = ((0, 1.2, 0), (0, 1.0, 4), (1, 1.0, 0), (1, 1.2, 0), (1, 1.0, 4))
 """In which ways a strip is looked at again: by which network, how much wider, with how much paper around it."""
 LogShares = Float32[np.ndarray, "_ 11"]
@@ -46,7 +48,7 @@ class Spotted(NamedTuple):
 
 
 class LineReader:
-    """Compiled for a few widths, and for one, two, four or eight strips at a time.
+    """Compiled for a few widths, and for one strip or four at a time: a program takes memory, whatever its size.
 
     Args:
       networks: the first sees each strip, the others what it is not sure of.
@@ -56,10 +58,8 @@ class LineReader:
     def __init__(self, networks: Sequence[Variables], temperature: float):
         self.temperature = temperature
 
-        def compiled(constants: Variables) -> Callable[[np.ndarray], jax.Array]:
-            return jax.jit(lambda strips: jax.nn.log_softmax(model.line_logits(constants, strips)))
-
-        self.networks = [compiled(jax.device_put(variables)) for variables in networks]
+        # The weights are arguments: as constants each of the programs would hold them, twice as much memory in all.
+        self.networks = [partial(_log_shares, jax.device_put(variables)) for variables in networks]
 
     def read(self, strips: Sequence[Strip]) -> list[Spotted]:
         """The digits of each strip; what is not sure at once is looked at in other ways too, if it is not much."""
@@ -69,17 +69,21 @@ class LineReader:
         unsure = [
             which for which, one in enumerate(found) if one.confidence < SURE and strips[which].shape[1] <= WIDTHS[4]
         ]
-        if 0 < len(unsure) <= BATCH // 2:
+        if 0 < len(unsure) <= BATCH:
             for which, more in zip(unsure, self._other_views([strips[which] for which in unsure])):
                 found[which] = self.voted([plain[which], *more])
         return found
 
     def warm(self) -> None:
-        """Compiles what lines of up to some forty digits need."""
-        for network in range(len(self.networks)):
-            for width in WIDTHS[:6]:
-                for count in (1, 2, 4, 8):
-                    self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count, network)
+        """Compiles what lines of up to some forty digits need, programs side by side."""
+        programs = itertools.product(WIDTHS[:6], (1, BATCH), range(len(self.networks)))
+
+        def compiled(program: tuple[int, int, int]) -> None:
+            width, count, network = program
+            self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count, network)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            list(threads.map(compiled, programs))
 
     def views(self, line: Strip) -> tuple[list[LogShares], Spotted]:
         """What is seen of a line, in several ways if it is not sure at once; and what that says."""
@@ -131,9 +135,11 @@ class LineReader:
         widths = [next(width for width in WIDTHS if width >= one.shape[1]) for one in strips]
         for width in sorted(set(widths)):
             same = [which for which, own in enumerate(widths) if own == width]
-            for start in range(0, len(same), BATCH):
-                part = same[start : start + BATCH]
-                padded = np.zeros((1 << (len(part) - 1).bit_length(), HEIGHT, width), np.uint8)
+            # Three are as one more, two as two times one.
+            sizes = [BATCH] * (len(same) // BATCH) + ([BATCH] if len(same) % BATCH == 3 else [1] * (len(same) % BATCH))
+            for start, size in zip(itertools.accumulate(sizes, initial=0), sizes):
+                part = same[start : start + size]
+                padded = np.zeros((size, HEIGHT, width), np.uint8)
                 for row, which in enumerate(part):
                     padded[row, :, : strips[which].shape[1]] = strips[which]
                 for which, row in zip(part, np.asarray(self.networks[network](padded))):
@@ -146,6 +152,11 @@ def _resized(line: Strip, across: float, margin: int) -> Strip:
     padded = np.pad(line, margin)
     size = max(8, int(padded.shape[1] * across * HEIGHT / len(padded))), HEIGHT
     return np.asarray(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@jax.jit
+def _log_shares(variables: Variables, strips: Strips) -> jax.Array:
+    return jax.nn.log_softmax(model.line_logits(variables, strips))
 
 
 @functools.cache

@@ -5,9 +5,7 @@ import hashlib
 import json
 import platform
 import resource
-import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from digitjax.base import device
 from digitjax.base.config import AugmentConfig, Config, ModelConfig
 from digitjax.base.disk import write_text
 from digitjax.data.datasets import Dataset, Splits, padded_batches
@@ -28,8 +27,6 @@ from digitjax.reading.trust import SHARES, SHARES_OF_LEARNT, VERDICTS, Trust, le
 from digitjax.report import plots
 from digitjax.training import checkpoint, metrics, train
 from digitjax.training.fit import Trained
-
-_PACKAGES = ("digitjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
 def evaluation(found: Artifact, dataset: Dataset, data: str) -> dict[str, Any]:
@@ -156,7 +153,7 @@ def scores(config: ModelConfig, variables: Variables, images: np.ndarray) -> tup
 
 def provenance(config: Config, splits: Splits, trained: Trained) -> dict[str, Any]:
     """What somebody needs to get the same weights again, and the hash by which to know them."""
-    device = jax.devices()[0]
+    first = jax.devices()[0]
     return {
         "recipe": config.recipe,
         "precision": train.precision(config),
@@ -164,9 +161,9 @@ def provenance(config: Config, splits: Splits, trained: Trained) -> dict[str, An
         "data": splits.name,
         "data_checksum": splits.checksum,
         "weights_checksum": weights_checksum(trained.variables),
-        "commit": commit(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
-        "device": f"{device.platform}: {device.device_kind}",
+        "commit": device.commit(),
+        "versions": device.versions(),
+        "device": f"{first.platform}: {first.device_kind}",
         "machine": f"{platform.system()} {platform.machine()}",
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "wall_seconds": round(sum(row["seconds"] for row in trained.history), 2),
@@ -180,25 +177,6 @@ def weights_checksum(variables: Variables) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
-
-
-def commit() -> str:
-    """The commit of the checkout that this package runs from, '-dirty' where it has changes; '' outside of one."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        tracked = subprocess.run(["git", "-C", str(here), "ls-files", "--error-unmatch", __file__], capture_output=True)
-        found = subprocess.run(command, capture_output=True, text=True)
-    except OSError:
-        return ""
-    return found.stdout.strip() if tracked.returncode == found.returncode == 0 else ""
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _draw(

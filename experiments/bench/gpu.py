@@ -2,17 +2,27 @@
 
     DIGITJAX_MNIST_DIR=... make bench-gpu          writes results/gpu.json and the README's tables
     python -m experiments.bench.gpu --quick        all of it, small and on any device; nothing is written
+    python -m experiments.bench.gpu --tables       the README's tables again, from results/gpu.json
 
-Compiled programs are not kept between runs, so that each clock with compilation starts from nothing.
+Compiled programs are not kept between runs, so that each clock with compilation starts from nothing. Where PyTorch is
+installed it trains the same network on the same card; where the command line and the service are, whole commands are
+timed. At most six minutes on an H100, as far as could be reckoned without one.
 """
 
 import argparse
+import http.client
+import importlib.util
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,20 +32,21 @@ from jax import lax
 from jaxtyping import Array, Int32
 
 from digitjax.base import device
-from digitjax.base.config import NETWORKS, Config
+from digitjax.base.config import NETWORKS, Config, TrainingConfig
 from digitjax.data import datasets
-from digitjax.data.datasets import Dataset, Splits, epoch_batches
+from digitjax.data.datasets import Splits, epoch_batches
 from digitjax.data.tfds import LOCAL_MNIST
 from digitjax.network import model
 from digitjax.reading.predict import Predictor
 from digitjax.training import fit, metrics, train
-from digitjax.training.train import StepResult, TrainState
-from experiments.bench.ours import MILD, SPRINTS
+from experiments.bench.ours import MILD
 from experiments.bench.timing import clock, predictions
-from experiments.scoreboard import RESULTS, fill_readme
+from experiments.ensemble import WAYS, rate
+from experiments.scoreboard import RESULTS, ROOT, fill_readme
 from experiments.tables import mean, middle, table
 
 Rows = dict[str, list[dict[str, float]]]
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
 
 
 class Size(NamedTuple):
@@ -44,24 +55,30 @@ class Size(NamedTuple):
     seeds: int = 10
     shortened: int = 1
     """By what the trainings' steps are divided."""
-    batches: tuple[int, ...] = (64, 256, 1024)
-    members: tuple[int, ...] = (1, 4, 16, 64)
+    batches: tuple[int, ...] = (64, 256, 512, 1024)
+    peer_batches: tuple[int, ...] = (64, 512, 1024)
+    members: tuple[int, ...] = (4, 16)
     member_batch: int = 64
     steps: int = 500
     """Of each stretch whose images/s are taken."""
     rounds: int = 5
     product: int = 8192
     """Rows and columns of the matrices whose product is the peak."""
+    whole: tuple[str, ...] = ()
+    """Further words of the `digitjax train` that is timed as a whole."""
 
 
-QUICK = Size(1, 50, (64,), (1, 4, 16, 64), 2, 2, 1, 1024)
+QUICK = Size(1, 50, (64,), (64,), (4,), 2, 2, 1, 1024, ("--epochs", "1", "--widths", "4", "--depth", "1"))
 
 
 def marks() -> dict[float, tuple[int, Config]]:
-    """The sprints of `make bench`, and one of twice the steps."""
-    steps, config = SPRINTS[0.995]
-    longer = replace(config, recipe="sprint-99.6", training=replace(config.training, ema=0.9955))
-    return {0.99: SPRINTS[0.99], 0.995: (steps, config), 0.996: (2 * steps, longer)}
+    """A recipe for each mark: its steps of 512, as a GPU wants them, and its config; the average remembers a tenth."""
+    found = {}
+    for mark, steps, augment in ((0.99, 84, None), (0.995, 324, MILD), (0.996, 594, MILD)):
+        training = TrainingConfig("muon", 0.2, weight_decay=0.01, ema=1 - 10 / steps)
+        own = Config(f"sprint-{100 * mark:.1f}", batch_size=512, training=training)
+        found[mark] = steps, replace(own, augment=augment) if augment else own
+    return found
 
 
 def batches(config: Config, total: int, examples: int) -> Int32[np.ndarray, "steps batch"]:
@@ -138,40 +155,103 @@ def rates(splits: Splits, size: Size) -> Rows:
     return found
 
 
-@partial(jax.jit, static_argnames=("config", "total_steps"), donate_argnames="states")
-def ensemble_steps(
-    config: Config, total_steps: int, states: TrainState, dataset: Dataset, order: Int32[Array, "steps members batch"]
-) -> tuple[TrainState, StepResult]:
-    """Many steps of many networks as one program: all leaves of `states` have the members first."""
-
-    def one(state: TrainState, indices: Array) -> tuple[TrainState, StepResult]:
-        return train.step(config, total_steps, state, dataset.images[indices], dataset.labels[indices])
-
-    return lax.scan(jax.vmap(one), states, order)
-
-
-def ensemble(config: Config, total: int, members: int, examples: int) -> tuple[TrainState, Array]:
-    """The states of members of seeds from 0, and their batches [steps, members, batch]."""
-    seeded = [replace(config, seed=seed) for seed in range(members)]
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(train.create_state(one, total) for one in seeded))
-    return states, jnp.asarray(np.stack([batches(one, total, examples) for one in seeded], axis=1))
-
-
-def ensembles(splits: Splits, size: Size) -> Rows:
-    """images/s of training several networks at once, each image counted for each network."""
-    dataset, found = jax.device_put(splits.train), {}
+def ensembles(splits: Splits, size: Size) -> dict[str, dict[str, float]]:
+    """images/s of training several networks, each image counted for each network, by way and number of members."""
+    found: dict[str, dict[str, float]] = {way: {} for way in WAYS}
+    config = Config("bench", batch_size=size.member_batch, augment=MILD)
     for members in size.members:
-        config, steps = Config("bench", batch_size=size.member_batch, augment=MILD), max(1, size.steps // members)
-        states, order = ensemble(config, steps, members, len(splits.train.labels))
-        compiled, rows = config.compiled_part(), []
-        for _ in range(size.rounds + 1):
-            started = time.perf_counter()
-            states, result = ensemble_steps(compiled, steps, states, dataset, order)
-            result.loss.block_until_ready()
-            rows.append({"images_per_second": order.size / (time.perf_counter() - started)})
-        found[str(members)] = rows[1:]
-        _log(f"{members} networks", rows[1:])
+        for way in WAYS:
+            found[way][str(members)] = rate(config, range(members), splits, way, max(1, size.steps // members))
+            _log(f"{members} networks, {way}", [{"images_per_second": found[way][str(members)]}])
     return found
+
+
+def peers(splits: Splits, size: Size) -> Rows:
+    """images/s of the same network, optimizer, warps and average in PyTorch; none where it has no such device."""
+    python = sys.executable if importlib.util.find_spec("torch") else str(PEERS)
+    if not Path(python).exists():
+        print("  PyTorch is not installed here", file=sys.stderr)
+        return {}
+    found: Rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        digits = Path(folder) / "digits.npz"
+        np.savez(digits, train_images=splits.train.images, train_labels=splits.train.labels)
+        for batch in size.peer_batches:
+            for dtype in ("fp32", "bf16"):
+                script = str(ROOT / "experiments" / "bench" / "torch_peer.py")
+                numbers = {"batch": batch, "dtype": dtype, "steps": size.steps, "rounds": size.rounds}
+                words = [f"--{name}={value}" for name, value in numbers.items()]
+                command = [python, script, "rates", "--data", str(digits), *words]
+                done = subprocess.run(command, capture_output=True, text=True)
+                rows = json.loads(done.stdout.splitlines()[-1])["rows"] if done.returncode == 0 else []
+                rows = [row for row in rows if row["cuda"] or device.is_cpu()]
+                if not rows:
+                    print(f"  PyTorch {dtype}: {(done.stderr.splitlines() or ['sees no GPU'])[-1]}", file=sys.stderr)
+                for row in rows:
+                    found.setdefault(f"{row['how']}, {dtype}", []).append({"batch": batch} | row)
+                    _log(f"PyTorch, batch {batch}, {dtype}, {row['how']}", [{"rate": row["images_per_second"]}])
+    return found
+
+
+def whole_commands(source: str, size: Size) -> dict[str, float]:
+    """Seconds of `digitjax train` and of the service's start, by what is in the cache of compiled programs."""
+    if missing := [name for name in ("tyro", "litestar", "uvicorn") if not importlib.util.find_spec(name)]:
+        print(f"  whole commands: {', '.join(missing)} is not installed here", file=sys.stderr)
+        return {}
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe in ("default", "quick"):
+            environment = os.environ | {"XDG_CACHE_HOME": f"{folder}/{recipe}", "PYTHONPATH": str(ROOT)}
+            for cache in ("empty", "filled"):
+                run = f"{folder}/{recipe}-{cache}"
+                command = [sys.executable, "-m", "digitjax", "train", "--recipe", recipe, "--data", source]
+                command += ["--run-dir", run, *size.whole]
+                started = time.perf_counter()
+                subprocess.run(command, env=environment, check=True, capture_output=True, cwd=folder)
+                found[f"train --recipe {recipe}, {cache} cache"] = time.perf_counter() - started
+        for cache in ("empty", "filled"):
+            found |= {f"{what}, {cache} cache": value for what, value in _served(f"{folder}/serve").items()}
+    for name, seconds in found.items():
+        _log(name, [{"seconds": seconds}])
+    return found
+
+
+def _served(cache: str) -> dict[str, float]:
+    """Seconds until the service is ready, and of one picture by one client."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = os.environ | {"XDG_CACHE_HOME": cache, "DIGITJAX_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    started = time.perf_counter()
+    service = subprocess.Popen([sys.executable, "-m", "serve"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        while not _answers(port):
+            if service.poll() is not None or time.perf_counter() - started > 120:
+                raise SystemExit("the service did not start: see above")
+            time.sleep(0.05)
+        ready, client = time.perf_counter() - started, http.client.HTTPConnection("127.0.0.1", port)
+        body = json.dumps({"image": [0] * 400 + [255] * 100 + [0] * 284})
+
+        def ask() -> None:
+            client.request("POST", "/predict", body, {"content-type": "application/json"})
+            client.getresponse().read()
+
+        ask()
+        return {"service ready": ready, "one picture by HTTP": float(np.median([clock(ask) for _ in range(200)]))}
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.wait(30)
+
+
+def _answers(port: int) -> bool:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        client.request("GET", "/health/ready")
+        return client.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        client.close()
 
 
 def prediction(splits: Splits, size: Size) -> dict[str, float]:
@@ -196,19 +276,31 @@ def as_text(found: dict[str, Any]) -> str:
         + tuple(f"{100 * np.median([row['flops'] for row in rows]) / peak[name]:.2f}" for name in peak)
         for batch, rows in found["rates"].items()
     ]
-    many = [(members, middle(rows, "images_per_second")) for members, rows in found["ensembles"].items()]
+    ways = found["ensembles"]
+    counts = list(dict.fromkeys(members for speeds in ways.values() for members in speeds))
+    many = [
+        (WAYS[way], *(f"{speeds[members]:,.0f}" if members in speeds else "" for members in counts))
+        for way, speeds in ways.items()
+    ]
+    torch = [
+        (how, *(f"{row['images_per_second']:,.0f}" for row in rows)) for how, rows in found.get("peers", {}).items()
+    ]
     one = found["prediction"]
     texts = [
         table("validation mark | training, s | with compilation, s | seeds that reached it | test accuracy, %", marked),
         table(f"training in batches of | images/s | {' | '.join(f'% of the {name} peak' for name in peak)}", rates),
         "The peaks are products of matrices, in TFLOP/s: "
         + ", ".join(f"{name} {flops / 1e12:,.1f}" for name, flops in peak.items()),
-        table("networks trained at once (vmap) | images/s, all networks together", many),
+        table(f"several networks, batches of 64 each: images/s of all | {' | '.join(counts)}", many),
         f"One picture is read in {one['latency_us']:,.0f} µs, {one['of_256']:,.0f} pictures/s in batches of 256, "
         f"{one['of_all']:,.0f} at once.",
-        found["device"],
     ]
-    return "\n\n".join(texts)
+    if torch:
+        batches = [f"{row['batch']:.0f}" for row in next(iter(found["peers"].values()))]
+        texts.append(table(f"PyTorch on the same card, images/s in batches of | {' | '.join(batches)}", torch))
+    if found.get("whole"):
+        texts.append(table("a whole command | s", [(name, f"{s:.3g}") for name, s in found["whole"].items()]))
+    return "\n\n".join([*texts, f"{found['device']}; commit {found['commit'][:7]}"])
 
 
 def _log(name: str, rows: list[dict[str, float]]) -> None:
@@ -220,7 +312,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="digitjax on a GPU.")
     parser.add_argument("--data", default=os.environ.get(LOCAL_MNIST, "mnist"), help="as for digitjax train")
     parser.add_argument("--quick", action="store_true", help="small, on any device, and nothing is written")
+    parser.add_argument("--tables", action="store_true", help="only write the README's tables, from results/gpu.json")
     args = parser.parse_args()
+    if args.tables:
+        fill_readme("bench-gpu", as_text(json.loads((RESULTS / "gpu.json").read_text())))
+        return
+    device.share_memory(2)  # with the processes that this one begins
     if device.is_cpu() and not args.quick:
         raise SystemExit("JAX sees no GPU here: --quick runs all of it, small, on the CPU, and writes nothing")
     splits, size = datasets.load(args.data), QUICK if args.quick else Size()
@@ -228,11 +325,14 @@ def main() -> None:
     found: dict[str, Any] = {
         "device": f"{jax.devices()[0].device_kind}; data {splits.checksum[:12]}; "
         + ", ".join(f"{name} {versions[name]}" for name in ("python", "jax", "jaxlib")),
+        "commit": device.commit(),
         "accuracy": accuracy(splits, size),
         "peaks": peaks(size),
         "rates": rates(splits, size),
         "ensembles": ensembles(splits, size),
         "prediction": prediction(splits, size),
+        "peers": peers(splits, size),
+        "whole": whole_commands(str(Path(args.data).resolve()) if Path(args.data).exists() else args.data, size),
     }
     print(as_text(found))
     if not args.quick:

@@ -8,6 +8,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -76,6 +78,8 @@ GRADIENTS = """
 import sys
 
 import jax
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from digitjax.base import device
@@ -148,3 +152,31 @@ def test_who_imports_the_library_alone_has_no_ynnpack_or_is_warned(code, warns):
     assert done.returncode == 0, done.stderr
     assert ("YNNPACK" in done.stderr) == warns
     assert ("ynn_fusion_type=" in done.stdout) != warns
+
+
+@pytest.mark.parametrize("command", [["digitjax", "doctor"], ["digitjax", "train", "--data", "mnist5k"], ["serve"]])
+def test_a_device_that_is_not_there_is_told_in_a_sentence(command, tmp_path):
+    environment = os.environ | {"JAX_PLATFORMS": "cuda", "XDG_CACHE_HOME": str(tmp_path), "DIGITJAX_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert "JAX_PLATFORMS is 'cuda', and JAX finds no such device" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert (done.returncode == 0) == ("doctor" in command)
+
+
+def test_a_device_without_the_memory_is_told_in_a_sentence():
+    with pytest.raises(RuntimeError) as raised:
+        jax.jit(lambda: jnp.zeros(1 << 45))().block_until_ready()
+    assert "smaller --batch-size" in device.trouble(raised.value)
+    assert not device.trouble(RuntimeError("something else"))
+
+
+def test_processes_that_share_a_gpu_take_no_more_than_one_would(monkeypatch):
+    for workers in (1, 2, 7):
+        monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+        device.share_memory(workers)
+        assert 0.7 / workers < float(os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]) <= 0.76 / workers
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+    device.share_memory(2)
+    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.5"

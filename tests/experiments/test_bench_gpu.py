@@ -11,6 +11,7 @@ import pytest
 
 from digitjax.base.config import Config, ModelConfig, TrainingConfig
 from digitjax.training import train
+from experiments import ensemble
 from experiments.bench import gpu
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,18 +24,21 @@ CONFIG = Config(
 )
 
 
-def test_an_ensemble_is_its_members_trained_apart(few):
-    members, steps = 3, 4
+@pytest.mark.parametrize("way", [way for way in ensemble.WAYS if way != "apart"])
+def test_an_ensemble_is_its_members_trained_apart(few, way):
+    seeds, steps, examples = (0, 1, 5), 4, len(few.train.labels)
     dataset, compiled = jax.device_put(few.train), CONFIG.compiled_part()
-    states, order = gpu.ensemble(CONFIG, steps, members, len(few.train.labels))
-    together, result = gpu.ensemble_steps(compiled, steps, states, dataset, order)
-    for seed in range(members):
+    order = ensemble.orders(CONFIG, seeds, 0, examples)[:steps]
+    together, result = ensemble.steps_together(
+        compiled, steps, ensemble.begun(CONFIG, seeds, steps), dataset, order, way
+    )
+    for member, seed in enumerate(seeds):
         alone = train.create_state(replace(CONFIG, seed=seed), steps)
-        for step, rows in enumerate(gpu.batches(replace(CONFIG, seed=seed), steps, len(few.train.labels))):
+        for step, rows in enumerate(order[:, member]):
             alone, one = train.train_step(compiled, steps, alone, dataset, rows)
-            np.testing.assert_allclose(result.loss[step, seed], one.loss, rtol=1e-3)
+            np.testing.assert_allclose(result.loss[step, member], one.loss, rtol=1e-3)
         for mine, theirs in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params)):
-            np.testing.assert_allclose(mine[seed], theirs, atol=1e-3)
+            np.testing.assert_allclose(mine[member], theirs, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -45,13 +49,13 @@ def test_the_gpu_bench_runs_on_a_cpu_with_what_a_minimal_gpu_machine_has(few, tm
     np.savez(tmp_path / "few.npz", images=images, labels=labels)
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); sys.argv[1:] = ['--quick', '--data', 'few.npz'];"
-        "from experiments.bench import gpu; small = gpu.Size(1, 400, (8,), (1, 2), 2, 2, 1, 64);"
+        "from experiments.bench import gpu; small = gpu.Size(1, 400, (8,), (), (2,), 2, 2, 1, 64);"
         "gpu.QUICK = small; gpu.main()"
     )
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin", "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for head in ("| validation mark |", "| training in batches of |", "| networks trained at once (vmap) |"):
+    for head in ("| validation mark |", "| training in batches of |", "| several networks, batches of 64 each"):
         assert done.stdout.count(head) == 1
     for mark in ("99.0 %", "99.5 %", "99.6 %"):
         assert f"| {mark} |" in done.stdout
