@@ -1,6 +1,6 @@
 """The networks as pure functions of (config, variables, images), what is done to their images, and why they say so.
 
-- `ops`: convolution and pooling, written so that XLA compiles them well (private)
+- `ops`: convolution, pooling and batch normalisation, written so that XLA compiles them well
 - `model`: the network, cut anywhere (the only file that knows Flax)
 - `augment`: random changes to a batch, on the device, from one key
 - `explain`: Grad-CAM and its family, through jax.grad
@@ -10,4 +10,4 @@ from digitjax.base import device
 
 device.leave_out_ynnpack()
 
-__all__ = ["augment", "explain", "model"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["augment", "explain", "model", "ops"]  # pyright: ignore[reportUnsupportedDunderAll]

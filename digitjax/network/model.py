@@ -156,7 +156,7 @@ class Network(nn.Module):
             for layer, width in enumerate(widths)
         ]
         if config.batch_norm:
-            norm = partial(nn.BatchNorm, momentum=0.9, axis_name=self.axis_name)
+            norm = partial(BatchNorm, momentum=0.9, axis_name=self.axis_name)
             self.norms = [norm(name=f"norm_{layer}") for layer in range(len(widths))]
         if config.hidden:
             self.hidden = nn.Dense(config.hidden, name="hidden")
@@ -279,22 +279,46 @@ class LineNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, strips: Strips, train: bool) -> LineLogits:
-        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.95)
+        norm = partial(BatchNorm, momentum=0.95)
         x = normalise(strips)
         for width, pool in LINE_STAGES:
             x = Convolution(width, "SAME", use_bias=False)(x, pool=pool == 2)
             if pool == 1:  # lower, but no narrower
                 batch, height, along, channels = x.shape
                 x = x.reshape(batch, height // 2, 2, along, channels).max(2)
-            x = nn.relu(norm()(x))
+            x = nn.relu(norm()(x, not train))
         batch, height, along, channels = x.shape
         x = x.transpose(0, 2, 1, 3).reshape(batch, along, height * channels)
-        x = nn.relu(norm()(nn.Dense(self.channels, use_bias=False)(x)))
+        x = nn.relu(norm()(nn.Dense(self.channels, use_bias=False)(x), not train))
         for _ in range(2):
             padded = jnp.pad(x, ((0, 0), (2, 2), (0, 0)))
             near = jnp.concatenate([padded[:, place : place + along] for place in range(5)], axis=-1)
-            x = x + nn.relu(norm()(nn.Dense(self.channels, use_bias=False)(near)))
+            x = x + nn.relu(norm()(nn.Dense(self.channels, use_bias=False)(near), not train))
         return nn.Dense(11)(nn.Dropout(0.1, deterministic=not train)(x))
+
+
+class BatchNorm(nn.Module):
+    """Flax's, of the last axis, with the same names, but its statistics and their gradient by `ops.batch_norm`."""
+
+    momentum: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*pixels channels"], use_running_average: bool) -> Array:
+        shape = x.shape[-1:]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        variance = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale, bias = self.param("scale", nn.initializers.ones, shape), self.param("bias", nn.initializers.zeros, shape)
+        if use_running_average:
+            scale, bias, centre, spread = (
+                each.reshape((1,) * (x.ndim - 1) + shape) for each in (scale, bias, mean.value, variance.value)
+            )
+            return (x - centre) * (lax.rsqrt(spread + ops.EPSILON) * scale) + bias
+        y, *found = ops.batch_norm(x, scale, bias, None if self.is_initializing() else self.axis_name)
+        if not self.is_initializing():
+            for kept, new in zip((mean, variance), found):
+                kept.value = self.momentum * kept.value + (1 - self.momentum) * new
+        return y
 
 
 class Dropout(nn.Module):

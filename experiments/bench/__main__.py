@@ -25,6 +25,7 @@ import numpy as np
 
 from digitjax.base import device
 from digitjax.data import datasets
+from digitjax.network import model
 from experiments.bench import bulk, canonical
 from experiments.bench.ours import SPRINTS
 from experiments.bench.timing import clock
@@ -113,6 +114,21 @@ class Bench:
                     running[name] = lambda _, side=side, batch=best[name]: side(batch)
             rows = self.interleaved(running)
             found[network] = {name: {"batch": best[name], "rows": rows[name]} for name in rows}
+            yield found
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Lines/s of one training step of the line network, by the width of the strips, batches of 64."""
+        found = {}
+        for width in (112, 208):
+            sides: dict[str, Any] = {"digitjax": lambda _, width=width: self.ours("lines", True, batch=64, strip=width)}
+            if PEERS.exists():
+                for dtype in ("fp32", "bf16"):
+                    sides[f"PyTorch {dtype}"] = lambda _, width=width, dtype=dtype: self.peer(
+                        "torch", "lines", batch=64, width=width, channels=model.LINE_CHANNELS, dtype=dtype
+                    )
+            found[str(width)] = self.interleaved(sides)
+            if len({row["parameters"] for rows in found[str(width)].values() for row in rows}) != 1:
+                raise SystemExit("the sides train networks of different sizes")
             yield found
 
     def accuracy(self) -> Iterator[dict[str, Any]]:
@@ -268,6 +284,16 @@ def step_table(found: Mapping[str, Any]) -> str:
     return "\n\n".join(texts)
 
 
+def lines_table(found: Mapping[str, Any]) -> str:
+    rows = []
+    for width, sides in found.items():
+        ours = median(sides["digitjax"], "images_per_second")
+        for name, side in sides.items():
+            rate, ratio = middle(side, "images_per_second"), ours / median(side, "images_per_second")
+            rows.append((width, name, rate, f"{ratio:.2f}", middle(side, "compile_seconds", 1)))
+    return table("training step of the line network, width | side | lines/s | digitjax's ratio | first step, s", rows)
+
+
 def accuracy_table(found: Mapping[str, Any]) -> str:
     rows = []
     for mark, sides in found.items():
@@ -365,6 +391,7 @@ def bulk_table(found: Mapping[str, Any]) -> str:
 
 TABLES = {
     "step": step_table,
+    "lines": lines_table,
     "accuracy": accuracy_table,
     "prediction": prediction_table,
     "explain": explain_table,

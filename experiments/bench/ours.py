@@ -103,6 +103,27 @@ def accuracy(args: argparse.Namespace) -> dict[str, float]:
     }
 
 
+def lines(args: argparse.Namespace) -> dict[str, float]:
+    """Lines/s of the line network's training step; what they show and say does not change what a step takes."""
+    from digitjax.training import lines as training
+
+    draw, config = np.random.default_rng(args.seed), training.LineConfig(batch_size=args.batch)
+    strips = draw.integers(0, 256, (args.batch, 40, args.strip), np.uint8)
+    labels = draw.integers(0, 10, (args.batch, 12)).astype(np.int32)
+    state, lengths = training.create_state(config), np.full(args.batch, 5, np.int32)
+
+    def one() -> None:
+        nonlocal state
+        state, value = training.train_step(config, state, strips, labels, lengths)
+        value.block_until_ready()
+
+    compile_seconds = clock(one)
+    one()
+    seconds = float(np.median([clock(one) for _ in range(20)]))
+    parameters = model.parameter_count({"params": state.params})
+    return {"images_per_second": args.batch / seconds, "compile_seconds": compile_seconds, "parameters": parameters}
+
+
 def predict(args: argparse.Namespace) -> dict[str, object]:
     """Latency of one picture and throughput of 256, from uint8 in NumPy to logits in NumPy."""
     config = NETWORKS["reference_same"]
@@ -171,7 +192,7 @@ def weights(args: argparse.Namespace) -> dict[str, object]:
     return {"parameters": sum(a.size for a in arrays.values())}
 
 
-TASKS = {f.__name__: f for f in (step, accuracy, predict, explanation, growth, startup, weights)}
+TASKS = {f.__name__: f for f in (step, lines, accuracy, predict, explanation, growth, startup, weights)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
@@ -185,6 +206,7 @@ if __name__ == "__main__":
     parser.add_argument("--weights")
     parser.add_argument("--copies", type=int, default=1)
     parser.add_argument("--width", type=int, default=1)
+    parser.add_argument("--strip", type=int)
     args = parser.parse_args()
     print(
         json.dumps(

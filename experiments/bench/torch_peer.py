@@ -63,6 +63,31 @@ class Ours(nn.Module):
         return self.output(x.amax((2, 3)))
 
 
+class Lines(nn.Module):
+    """The line network of digitjax: convolutions over a strip, then layers that see a column and its neighbours."""
+
+    STAGES = ((1, 16, (2, 2)), (16, 32, (2, 2)), (32, 64, None), (64, 96, (2, 1)), (96, 128, None))
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.kernels = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b, _ in self.STAGES])
+        self.norms = nn.ModuleList([nn.BatchNorm2d(b, momentum=0.05) for _, b, _ in self.STAGES])
+        self.columns = nn.Linear(5 * 128, channels, bias=False)
+        self.near = nn.ModuleList([nn.Conv1d(channels, channels, 5, padding=2, bias=False) for _ in range(2)])
+        self.after = nn.ModuleList([nn.BatchNorm1d(channels, momentum=0.05) for _ in range(3)])
+        self.output = nn.Linear(channels, 11)
+
+    def forward(self, x):
+        for kernel, norm, (*_, pool) in zip(self.kernels, self.norms, self.STAGES):
+            x = kernel(x)
+            x = F.relu(norm(F.max_pool2d(x, pool) if pool else x))
+        x = self.columns(x.permute(0, 3, 2, 1).flatten(2)).transpose(1, 2)
+        x = F.relu(self.after[0](x))
+        for near, norm in zip(self.near, self.after[1:]):
+            x = x + F.relu(norm(near(x)))
+        return self.output(F.dropout(x.transpose(1, 2), 0.1, self.training))
+
+
 def load(file: str, part: str, mean: float = 0.0, deviation: float = 1.0):
     with np.load(file) as arrays:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
@@ -94,6 +119,33 @@ def step(args) -> dict:
     epoch()
     seconds = float(np.median([clock(epoch) for _ in range(3)]))
     return {"images_per_second": 9_600 // args.batch * args.batch / seconds, "compile_seconds": compile_seconds}
+
+
+def lines(args) -> dict:
+    """Lines/s of the line network's training step; what they show and say does not change what a step takes."""
+    net, average = (Lines(args.channels).to(memory_format=torch.channels_last).train() for _ in range(2))
+    average.load_state_dict(net.state_dict())
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.02, fused=True)
+    kept, now = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (average, net))
+    strips = torch.rand(args.batch, 1, 40, args.width)
+    labels, lengths = torch.randint(10, (args.batch, 12)), torch.full((args.batch,), 5)
+
+    def one():
+        x = strips.contiguous(memory_format=torch.channels_last)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "bf16"):
+            out = net(x)
+        shares = F.log_softmax(out.float(), 2).transpose(0, 1)
+        frames = torch.full((args.batch,), len(shares))
+        F.ctc_loss(shares, labels, frames, lengths, blank=10, reduction="none").mean().backward()
+        optimizer.step()
+        torch._foreach_lerp_(kept, now, 0.002)
+
+    compile_seconds = clock(one)
+    one()
+    seconds = float(np.median([clock(one) for _ in range(20)]))
+    parameters = sum(p.numel() for p in net.parameters())
+    return {"images_per_second": args.batch / seconds, "compile_seconds": compile_seconds, "parameters": parameters}
 
 
 @torch.no_grad()
@@ -267,12 +319,12 @@ def predict(args) -> dict:
     return predictions(run, images)
 
 
-TASKS = {f.__name__: f for f in (step, example, recipe, predict, rates)}
+TASKS = {f.__name__: f for f in (step, example, recipe, predict, rates, lines)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data")
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--network", default="reference_same")
     parser.add_argument("--batch", type=int, default=64)
@@ -282,6 +334,8 @@ if __name__ == "__main__":
     parser.add_argument("--weights")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--channels", type=int)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--ema", type=float)
     parser.add_argument("--augment", action="store_true")

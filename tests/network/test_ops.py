@@ -1,5 +1,8 @@
 """The fast operations are the textbook's, forward and backward, in any size and padding."""
 
+from functools import partial
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from jax import lax
 
 from digitjax.base import device
-from digitjax.network import ops
+from digitjax.network import model, ops
 
 SIZES = [(28, 28), (7, 9), (6, 5), (4, 4)]
 
@@ -104,3 +107,30 @@ def test_accelerators_get_the_textbook(monkeypatch):
     program = str(jax.make_jaxpr(lambda x: ops.conv_pool(x, kernel, "SAME"))(x))
     assert "reduce_window_max" in program
     assert "custom_vjp" not in program
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 6, 3), (33, 7, 4), (64, 20, 33, 2)])
+@pytest.mark.parametrize("far", [0.0, 3.0])
+def test_batch_normalisation_and_its_gradient_are_flaxs(shape, far):
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(draw.normal(far, 2, shape), jnp.float32)
+    weights = jnp.asarray(draw.normal(size=shape), jnp.float32)
+    params = {name: jnp.asarray(draw.normal(size=shape[-1:]), jnp.float32) for name in ("scale", "bias")}
+    stats = {"mean": jnp.full(shape[-1:], 0.5), "var": jnp.full(shape[-1:], 2.0)}
+    flaxs, ours = nn.BatchNorm(momentum=0.9), model.BatchNorm(0.9)
+
+    def learnt(module, params, x):
+        given = {"params": params, "batch_stats": stats}
+        y, changed = module.apply(given, x, use_running_average=False, mutable=["batch_stats"])
+        return (y * weights).sum(), (y, changed["batch_stats"])
+
+    for mine, theirs in zip(
+        *(
+            jax.tree.leaves(jax.grad(partial(learnt, module), (0, 1), has_aux=True)(params, x))
+            for module in (ours, flaxs)
+        )
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-4, atol=2e-4 * np.abs(theirs).max())
+    given = {"params": params, "batch_stats": stats}
+    for mine, theirs in zip(*(module.apply(given, x, use_running_average=True).ravel() for module in (ours, flaxs))):
+        assert mine == theirs
