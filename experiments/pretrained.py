@@ -1,10 +1,10 @@
-"""Makes the models that ship: the recipe reader, seed 0, and the two networks of the line reader.
+"""Makes the models that ship: the recipe reader, seed 0, and the line network.
 
-    python -m experiments.pretrained            (make pretrained; three hours on two cores)
+    python -m experiments.pretrained            (make pretrained; some two and a half hours on two cores)
     python -m experiments.pretrained --only lines
 
 Trains in outputs/scoreboard/reader-0 (a finished run there is taken as it is: the same seed gives the same weights), on
-from it in reader-0-on, and in outputs/lines-0.npz and lines-1.npz; then writes digitjax/weights/ and its card.
+from it in reader-0-on, and in outputs/lines-0.npz and on in lines-1.npz; then writes digitjax/weights/ and its card.
 Interrupted, it goes on where it stopped.
 """
 
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,10 +25,11 @@ import numpy as np
 from digitjax.base import device
 from digitjax.data import datasets
 from digitjax.generated import numbers
+from digitjax.network.model import Variables
+from digitjax.network.model import parameter_count as size_of
 from digitjax.reading import artifact, strips
 from digitjax.training import lines
 from experiments.scoreboard import FONTS, RUNS, train
-from experiments.tables import table
 
 CARD = """# The models that ship
 
@@ -43,14 +44,16 @@ is in experiments/README.md, made by `python -m experiments.reading`.
 
 ## A line of digits: lines.npz
 
-{size:,} bytes, temperature {temperature:.2f}.
-
+| | |
+|---|---|
 {line}
 
 Beside MNIST's training digits and pen paths of our own, both learnt from digits and letters of {fonts} families of
 handwriting fonts (npm's @fontsource: {licences}), which `experiments/fonts/package.json` lists; no font ships.
 """
 PART = 2_500  # lines that a process makes at a time
+LINES = lines.LineConfig(), lines.LineConfig(seed=2, lines=130_000, steps=10_000, learning_rate=2e-3)
+"""The second goes on, from where the first ended, on lines of its own."""
 
 
 def main() -> None:
@@ -63,7 +66,11 @@ def main() -> None:
         learn_on(RUNS / "reader-0", RUNS / "reader-0-on")
         shutil.copy(RUNS / "reader-0-on" / artifact.MODEL, artifact.PRETRAINED)
     if args.only != "digit":
-        write_lines([learn_lines(lines.LineConfig(seed), RUNS.parent / f"lines-{seed}.npz") for seed in (0, 1)])
+        variables, cards = None, []
+        for place, config in enumerate(LINES):
+            variables, card = learn_lines(config, RUNS.parent / f"lines-{place}.npz", variables)
+            cards.append(card)
+        write_lines(variables, {name: ", then ".join(str(card[name]) for card in cards) for name in cards[0]})
     if artifact.PRETRAINED.exists() and strips.FILE.exists():
         write_card()
 
@@ -81,8 +88,10 @@ def made_lines(places: range, seed: int) -> numbers.Numbers:
     return numbers.numbers(source, places, seed)
 
 
-def learn_lines(config: lines.LineConfig, state: Path) -> tuple[dict, dict[str, object]]:
-    """Generates lines and learns them: the network's variables, and its card."""
+def learn_lines(
+    config: lines.LineConfig, state: Path, initial: Variables | None
+) -> tuple[Variables, dict[str, object]]:
+    """Generates lines and learns them, from `initial` weights or fresh ones: the network's variables, and its card."""
     started = time.perf_counter()
     parts = [range(start, min(start + PART, config.lines)) for start in range(0, config.lines, PART)]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
@@ -98,12 +107,12 @@ def learn_lines(config: lines.LineConfig, state: Path) -> tuple[dict, dict[str, 
         told = f"step {row['step']}/{config.steps}: loss {row['loss']:.4f}, read whole {row['whole']:.4f}"
         print(f"{told}, {time.perf_counter() - started:.0f} s", flush=True)
 
-    variables = lines.fit(config, learnt, validation, state, report)
+    variables = lines.fit(config, learnt, validation, state, report, initial=initial)
     seconds = time.perf_counter() - started
     seen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
     return variables, {
-        "parameters": sum(leaf.size for leaf in variables["params"].values() for leaf in leaf.values()),
-        "recipe": f"{config.steps:,} steps of {config.batch_size} of {config.lines:,} lines, seed {config.seed}",
+        "recipe": f"{config.steps:,} steps of {config.batch_size} of {config.lines:,} lines, seed {config.seed}, "
+        f"rate {config.learning_rate:g}",
         "generated validation lines read whole, at one look": f"{lines.whole(variables, seen, validation):.4f}",
         "commit": device.commit(),
         "trained in": f"{seconds:.0f} s",
@@ -115,15 +124,14 @@ def validation_lines() -> numbers.Numbers:
     return numbers.numbers(numbers.glyphs(datasets.load("mnist").validation), range(2_000), 1)
 
 
-def write_lines(learnt: Sequence[tuple[dict, dict[str, object]]]) -> None:
+def write_lines(variables: Variables, card: Mapping[str, object]) -> None:
     """Writes strips.FILE."""
-    networks, cards = zip(*learnt)
-    strips.write(strips.FILE, networks, calibrated(networks, validation_lines()), cards)
+    strips.write(strips.FILE, variables, calibrated(variables, validation_lines()), card)
 
 
-def calibrated(networks: Sequence[dict], validation: numbers.Numbers) -> float:
+def calibrated(variables: Variables, validation: numbers.Numbers) -> float:
     """The temperature by which the probability of lines looked at again is nearest to how often they are right."""
-    reader = strips.LineReader(networks, 1.0)
+    reader = strips.LineReader(variables, 1.0)
     seen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
     unsure = [
         line for line in range(len(seen)) if reader.voted(reader.log_shares([seen[line]])).confidence < strips.SURE
@@ -137,7 +145,7 @@ def calibrated(networks: Sequence[dict], validation: numbers.Numbers) -> float:
         own = np.clip(chances ** (1 / temperature), 1e-6, 1 - 1e-6)
         return -float(np.mean(np.where(right, np.log(own), np.log(1 - own))))
 
-    return min(np.arange(0.3, 4, 0.05).tolist(), key=loss)
+    return round(min(np.arange(0.3, 4, 0.05).tolist(), key=loss), 2)
 
 
 def write_card() -> None:
@@ -163,11 +171,13 @@ def write_card() -> None:
     kinds = [package["license"] for name, package in families.items() if "@fontsource" in name]
     text = CARD.format(
         digit=rows_of(facts),
-        size=strips.FILE.stat().st_size,
-        temperature=of_lines["temperature"],
-        line=table(
-            " | first network | second network",
-            list(zip(of_lines["cards"][0], *(c.values() for c in of_lines["cards"]))),
+        line=rows_of(
+            {
+                "network": f"{size_of(strips.read(strips.FILE)[0]):,} parameters",
+                "file": f"{strips.FILE.stat().st_size:,} bytes",
+                **of_lines,
+                "temperature": f"{of_lines['temperature']:.2f}",
+            }
         ),
         fonts=len(kinds),
         licences=", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))),

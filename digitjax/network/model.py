@@ -239,28 +239,22 @@ LineLogits = Float[AnyArray, "batch _ 11"]
 """For each place along a line: the ten digits, and none."""
 
 
-@partial(jax.jit, static_argnames="channels")
-def init_lines(key: Array, channels: int = LINE_CHANNELS) -> Variables:
+@jax.jit
+def init_lines(key: Array) -> Variables:
     """Fresh variables of the line network."""
-    return cast(Variables, dict(LineNetwork(channels).init(key, jnp.zeros((1, 40, 64), jnp.uint8), train=False)))
+    return cast(Variables, dict(LineNetwork().init(key, jnp.zeros((1, 40, 64), jnp.uint8), train=False)))
 
 
 def line_logits(variables: Variables, strips: Strips) -> LineLogits:
     """Inference: a place depends on some 80 columns about it; to be read by connectionist temporal classification."""
-    return cast(LineLogits, LineNetwork(_line_channels(variables)).apply(variables, strips, train=False))
+    return cast(LineLogits, LineNetwork().apply(variables, strips, train=False))
 
 
 def training_line_logits(variables: Variables, strips: Strips, dropout_key: Array) -> tuple[LineLogits, Variables]:
     """Logits under dropout and batch statistics, and the new running `batch_stats`."""
     rngs = {"dropout": dropout_key}
-    out, changed = LineNetwork(_line_channels(variables)).apply(
-        variables, strips, train=True, rngs=rngs, mutable=["batch_stats"]
-    )
+    out, changed = LineNetwork().apply(variables, strips, train=True, rngs=rngs, mutable=["batch_stats"])
     return cast(LineLogits, out), cast(Variables, changed["batch_stats"])
-
-
-def _line_channels(variables: Variables) -> int:
-    return int(variables["params"]["Dense_0"]["kernel"].shape[1])
 
 
 def line_digits(places: Int[np.ndarray, " _"]) -> list[int]:
@@ -275,8 +269,6 @@ def line_digits(places: Int[np.ndarray, " _"]) -> list[int]:
 class LineNetwork(nn.Module):
     """Five 3 x 3 convolutions over a line, all of a column at once, then two that see its neighbours; any width."""
 
-    channels: int = LINE_CHANNELS
-
     @nn.compact
     def __call__(self, strips: Strips, train: bool) -> LineLogits:
         norm = partial(BatchNorm, momentum=0.95)
@@ -289,11 +281,11 @@ class LineNetwork(nn.Module):
             x = nn.relu(norm()(x, not train))
         batch, height, along, channels = x.shape
         x = x.transpose(0, 2, 1, 3).reshape(batch, along, height * channels)
-        x = nn.relu(norm()(nn.Dense(self.channels, use_bias=False)(x), not train))
+        x = nn.relu(norm()(nn.Dense(LINE_CHANNELS, use_bias=False)(x), not train))
         for _ in range(2):
             padded = jnp.pad(x, ((0, 0), (2, 2), (0, 0)))
             near = jnp.concatenate([padded[:, place : place + along] for place in range(5)], axis=-1)
-            x = x + nn.relu(norm()(nn.Dense(self.channels, use_bias=False)(near), not train))
+            x = x + nn.relu(norm()(nn.Dense(LINE_CHANNELS, use_bias=False)(near), not train))
         return nn.Dense(11)(nn.Dropout(0.1, deterministic=not train)(x))
 
 

@@ -58,7 +58,7 @@ def write(found: Artifact, kind: Format, file: Path) -> None:
 def write_lines(kind: Format, file: Path) -> None:
     """Writes the line network that ships: stablehlo (what `jax.export.deserialize` takes), safetensors or onnx.
 
-    Of the two it is the one that is asked first. It maps uint8 strips [batch, 40, width], bright on dark, width a
+    It maps uint8 strips [batch, 40, width], bright on dark, width a
     multiple of four, to logits [batch, width / 4, 11]: ten digits and none at each place, to be read by connectionist
     temporal classification.
 
@@ -66,7 +66,7 @@ def write_lines(kind: Format, file: Path) -> None:
       DigitjaxError: a package is missing, or the file cannot be written.
       UsageError: another format.
     """
-    [variables, *_], _ = strips.read(strips.FILE)
+    variables, _ = strips.read(strips.FILE)
     if kind == "stablehlo":
         shape = jax.export.symbolic_shape("batch, 40, 4*places")
         program = jax.jit(partial(model.line_logits, jax.device_put(variables)))

@@ -1,4 +1,4 @@
-"""The line networks ready for use: strips of any width in, the digits along them out."""
+"""The line network ready for use: strips of any width in, the digits along them out."""
 
 import functools
 import itertools
@@ -30,8 +30,8 @@ FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (HEIGHT, 64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
 BATCH, SURE = 4, 0.9
-LOOKS: Sequence[tuple[int, float, int]] = ((0, 1.2, 0), (0, 1.0, 4), (1, 1.0, 0), (1, 1.2, 0), (1, 1.0, 4))
-"""In which ways a strip is looked at again: by which network, how much wider, with how much paper around it."""
+LOOKS: Sequence[tuple[float, int]] = ((1.2, 0), (1.0, 4), (0.85, 0))
+"""In which ways a strip is looked at again: how much wider, with how much paper around it."""
 LogShares = Float32[np.ndarray, "_ 11"]
 """Of every place along a strip: the log probability of each digit, and of none."""
 
@@ -51,15 +51,15 @@ class LineReader:
     """Compiled for a few widths, and for one strip or four at a time: a program takes memory, whatever its size.
 
     Args:
-      networks: the first sees each strip, the others what it is not sure of.
+      variables: of the line network.
       temperature: of what several looks make likely together.
     """
 
-    def __init__(self, networks: Sequence[Variables], temperature: float):
+    def __init__(self, variables: Variables, temperature: float):
         self.temperature = temperature
 
         # The weights are arguments: as constants each of the programs would hold them, twice as much memory in all.
-        self.networks = [partial(_log_shares, jax.device_put(variables)) for variables in networks]
+        self._network = partial(_log_shares, jax.device_put(variables))
 
     def read(self, strips: Sequence[Strip]) -> list[Spotted]:
         """The digits of each strip; what is not sure at once is looked at in other ways too, if it is not much."""
@@ -76,14 +76,9 @@ class LineReader:
 
     def warm(self) -> None:
         """Compiles what lines of up to some forty digits need, programs side by side."""
-        programs = itertools.product(WIDTHS[:6], (1, BATCH), range(len(self.networks)))
-
-        def compiled(program: tuple[int, int, int]) -> None:
-            width, count, network = program
-            self.log_shares([np.zeros((HEIGHT, width), np.uint8)] * count, network)
-
+        programs = [[np.zeros((HEIGHT, width), np.uint8)] * count for width in WIDTHS[:6] for count in (1, BATCH)]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            list(threads.map(compiled, programs))
+            list(threads.map(self.log_shares, programs))
 
     def views(self, line: Strip) -> tuple[list[LogShares], Spotted]:
         """What is seen of a line, in several ways if it is not sure at once; and what that says."""
@@ -105,12 +100,8 @@ class LineReader:
         """Of each image in MNIST's form the log probability that it says this digit, and no other beside it."""
         larger = [cv2.resize(image, (33, 33), interpolation=cv2.INTER_LINEAR) for image in images]
         strips = [np.pad(one, ((3, 4), (3, 4))) for one in larger]
-        by_network = [self._alone(self.log_shares(strips, network)) for network in range(len(self.networks))]
-        return np.mean(by_network, axis=0)
-
-    def _alone(self, found: Sequence[LogShares]) -> Float32[np.ndarray, "n 10"]:
         # The forward variables of one label: before it, at it, behind it (see `log_probability`).
-        shares = np.stack(found, axis=1).astype(np.float64)
+        shares = np.stack(self.log_shares(strips), axis=1).astype(np.float64)
         blank = shares[..., BLANK:]
         before, at, behind = blank[0], shares[0, :, :BLANK], np.full_like(shares[0, :, :BLANK], -np.inf)
         for share, none in zip(shares[1:, :, :BLANK], blank[1:]):
@@ -120,16 +111,11 @@ class LineReader:
         return np.logaddexp(at, behind).astype(np.float32)
 
     def _other_views(self, strips: Sequence[Strip]) -> list[list[LogShares]]:
-        found: list[list[LogShares]] = [[] for _ in strips]
-        for network in range(len(self.networks)):
-            looks = [(across, margin) for by, across, margin in LOOKS if by == network]
-            seen = iter(self.log_shares([_resized(one, *look) for one in strips for look in looks], network))
-            for views in found:
-                views += itertools.islice(seen, len(looks))
-        return found
+        seen = self.log_shares([_resized(one, *look) for one in strips for look in LOOKS])
+        return [seen[start : start + len(LOOKS)] for start in range(0, len(seen), len(LOOKS))]
 
-    def log_shares(self, strips: Sequence[Strip], network: int = 0) -> list[LogShares]:
-        """What a network says of each place of each strip; one that is wider than the widest program is squeezed."""
+    def log_shares(self, strips: Sequence[Strip]) -> list[LogShares]:
+        """What the network says of each place of each strip; one that is wider than the widest program is squeezed."""
         strips = [_resized(one, WIDTHS[-1] / one.shape[1], 0) if one.shape[1] > WIDTHS[-1] else one for one in strips]
         answers: dict[int, LogShares] = {}
         widths = [next(width for width in WIDTHS if width >= one.shape[1]) for one in strips]
@@ -142,7 +128,7 @@ class LineReader:
                 padded = np.zeros((size, HEIGHT, width), np.uint8)
                 for row, which in enumerate(part):
                     padded[row, :, : strips[which].shape[1]] = strips[which]
-                for which, row in zip(part, np.asarray(self.networks[network](padded))):
+                for which, row in zip(part, np.asarray(self._network(padded))):
                     answers[which] = row[: -(-strips[which].shape[1] // FRAME)]
         return [answers[which] for which in range(len(strips))]
 
@@ -178,17 +164,13 @@ def holds_several(beside: Ink | None) -> bool:
     return len(found.digits) > 1 and found.confidence > 0.5
 
 
-def write(file: Path, networks: Sequence[Variables], temperature: float, cards: Sequence[dict[str, object]]) -> None:
+def write(file: Path, variables: Variables, temperature: float, card: Mapping[str, object]) -> None:
     """Writes an .npz without pickles. Of each number the first eight bits count: less than half the file, and the same
     digits."""
     from digitjax.base.disk import write_file
 
-    about = np.frombuffer(json.dumps({"temperature": temperature, "cards": cards}).encode(), np.uint8)
-    arrays: dict[str, Any] = {
-        f"{number}/{name}": _rounded(leaf)
-        for number, variables in enumerate(networks)
-        for name, leaf in named_leaves(variables).items()
-    }
+    about = np.frombuffer(json.dumps({"temperature": temperature} | card).encode(), np.uint8)
+    arrays: dict[str, Any] = {name: _rounded(leaf) for name, leaf in named_leaves(variables).items()}
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as stream:
@@ -203,8 +185,8 @@ def _rounded(leaf: np.ndarray) -> np.ndarray:
     return ((bits + np.uint16(4)) & np.uint16(0xFFF8)).view(np.float16)
 
 
-def read(file: Path) -> tuple[list[Variables], float]:
-    """The line networks' variables and their temperature.
+def read(file: Path) -> tuple[Variables, float]:
+    """The line network's variables and its temperature.
 
     Raises:
       DigitjaxError: the file is missing, damaged, or something else.
@@ -213,18 +195,16 @@ def read(file: Path) -> tuple[list[Variables], float]:
         with np.load(file, allow_pickle=False) as stored:
             told = json.loads(stored["about"].tobytes())
             halves = {name: stored[name] for name in stored.files if name != "about"}
-            networks = [_network(halves, number) for number in range(len(told["cards"]))]
-            return networks, float(told["temperature"])
+            return _variables(halves), float(told["temperature"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DigitjaxError(f"{file} is no line reader, or damaged ({error}): install digitjax anew") from error
 
 
-def _network(halves: Mapping[str, np.ndarray], number: int) -> Variables:
-    """The variables of one of them; ValueError where they are of another network."""
-    channels = halves[f"{number}/params/Dense_0/kernel"].shape[1]
-    like = jax.eval_shape(partial(model.init_lines, channels=channels), jax.random.key(0))
+def _variables(halves: Mapping[str, np.ndarray]) -> Variables:
+    """ValueError where they are of another network."""
+    like = jax.eval_shape(model.init_lines, jax.random.key(0))
     paths, structure = jax.tree.flatten_with_path(like)
-    leaves = [halves[f"{number}/{leaf_name(path)}"] for path, _ in paths]
+    leaves = [halves[leaf_name(path)] for path, _ in paths]
     if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(leaf.shape, np.float16) for _, leaf in paths]:
         raise ValueError("its arrays are of another network")
     return jax.tree.unflatten(structure, [leaf.astype(np.float32) for leaf in leaves])

@@ -63,8 +63,9 @@ def optimizer(config: LineConfig) -> optax.GradientTransformation:
     return optax.adamw(rate, weight_decay=config.weight_decay, mask=partial(jax.tree.map, lambda leaf: leaf.ndim > 1))
 
 
-def create_state(config: LineConfig) -> LineState:
-    variables = model.init_lines(jax.random.key(config.seed))
+def create_state(config: LineConfig, initial: Variables | None = None) -> LineState:
+    """The state before the first step, with fresh weights or `initial` ones."""
+    variables = jax.tree.map(jnp.array, initial) if initial else model.init_lines(jax.random.key(config.seed))
     opt_state = optimizer(config).init(variables["params"])
     return LineState(jnp.int32(0), **variables, opt_state=opt_state, average=jax.tree.map(jnp.copy, variables))
 
@@ -96,6 +97,7 @@ def fit(
     file: Path,
     on_report: OnReport = lambda _: None,
     every: int = 250,
+    initial: Variables | None = None,
 ) -> Variables:
     """Trains to the end, from where `file` stands, which is written every so many steps and at the end.
 
@@ -103,7 +105,8 @@ def fit(
       DigitjaxError: the loss is no longer a number, or the file is of another training.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    state = _restored(file, create_state(config)) if file.exists() else create_state(config)
+    state = create_state(config, initial)
+    state = _restored(file, state) if file.exists() else state
     values: list[Any] = []
     unseen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
 

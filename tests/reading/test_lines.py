@@ -337,9 +337,9 @@ def test_the_work_for_a_hostile_picture_is_bounded(predictor, monkeypatch, seed,
     specks = np.kron(random.random((900 // size, 1200 // size)) < 0.1, np.ones((size, size))).astype(np.uint8)
     judged, judge, columns, look = [], Predictor.judge_alone, [], LineReader.log_shares
 
-    def counted(self: LineReader, strips: Sequence[np.ndarray], network: int = 0) -> list[np.ndarray]:
+    def counted(self: LineReader, strips: Sequence[np.ndarray]) -> list[np.ndarray]:
         columns.extend(strip.shape[1] for strip in strips)
-        return look(self, strips, network)
+        return look(self, strips)
 
     monkeypatch.setattr(
         Predictor, "judge_alone", lambda self, images: judged.append(len(images)) or judge(self, images)

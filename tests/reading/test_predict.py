@@ -48,7 +48,7 @@ def test_threads_may_share_a_predictor():
 
 
 def test_a_second_network_is_asked_where_the_first_doubts_and_there_alone():
-    """Digits of hands that none learnt from; the reference is the line networks' own sum over all ways."""
+    """Digits of hands that none learnt from; the reference is the line network's own sum over all ways."""
     digits = hands.digits((np.arange(600) % 10).astype(np.int32), 4321)
     predictor = predict.load()
     alone, both = predictor.judge_alone(digits.images), predictor.judge(digits.images)
@@ -58,10 +58,8 @@ def test_a_second_network_is_asked_where_the_first_doubts_and_there_alone():
         np.testing.assert_array_equal(before[~doubted], after[~doubted])
     for place in np.flatnonzero(doubted)[:40]:
         larger = np.pad(cv2.resize(digits.images[place], (33, 33), interpolation=cv2.INTER_LINEAR), ((3, 4), (3, 4)))
-        seen = [strips.load().log_shares([larger], network)[0] for network in range(len(strips.load().networks))]
-        own = np.mean(
-            [[strips.log_probability(one, np.array([digit], np.int32)) for digit in range(10)] for one in seen], axis=0
-        )
+        (seen,) = strips.load().log_shares([larger])
+        own = np.array([strips.log_probability(seen, np.array([digit], np.int32)) for digit in range(10)])
         product = alone.probabilities[place].astype(float) * np.exp(own - np.logaddexp.reduce(own))
         expected = np.sqrt(product + 1e-12) / np.sqrt(product + 1e-12).sum()
         np.testing.assert_allclose(both.probabilities[place], expected, atol=2e-3)
