@@ -63,8 +63,8 @@ experiments/fonts/node_modules/.ready: experiments/fonts/package-lock.json
 	cd experiments/fonts && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-pretrained: dev fonts  ## Make digitjax/weights/ anew: the reader of digits and the readers of lines (three hours)
-	$(BIN)/python -m experiments.pretrained
+pretrained: dev fonts  ## Make digitjax/weights/ anew: the reader of digits and that of lines (two hours)
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.pretrained
 
 scoreboard: dev fonts  ## Make every figure of the README anew
 	$(BIN)/python -m experiments.scoreboard $(ARGS)

@@ -1,6 +1,6 @@
 """Makes the models that ship: the recipe reader, seed 0, and the line network.
 
-    python -m experiments.pretrained            (make pretrained; some two and a half hours on two cores)
+    python -m experiments.pretrained            (make pretrained; some two hours on two cores)
     python -m experiments.pretrained --only lines
 
 Trains in outputs/scoreboard/reader-0 (a finished run there is taken as it is: the same seed gives the same weights), on

@@ -281,12 +281,26 @@ class LineNetwork(nn.Module):
             x = nn.relu(norm()(x, not train))
         batch, height, along, channels = x.shape
         x = x.transpose(0, 2, 1, 3).reshape(batch, along, height * channels)
-        x = nn.relu(norm()(nn.Dense(LINE_CHANNELS, use_bias=False)(x), not train))
-        for _ in range(2):
-            padded = jnp.pad(x, ((0, 0), (2, 2), (0, 0)))
-            near = jnp.concatenate([padded[:, place : place + along] for place in range(5)], axis=-1)
-            x = x + nn.relu(norm()(nn.Dense(LINE_CHANNELS, use_bias=False)(near), not train))
-        return nn.Dense(11)(nn.Dropout(0.1, deterministic=not train)(x))
+        x = nn.relu(norm()(Near(LINE_CHANNELS, 1, name="Dense_0")(x), not train))
+        for layer in (1, 2):
+            x = x + nn.relu(norm()(Near(LINE_CHANNELS, 5, name=f"Dense_{layer}")(x), not train))
+        return nn.Dense(11, name="Dense_3")(nn.Dropout(0.1, deterministic=not train)(x))
+
+
+class Near(nn.Module):
+    """A dense layer of each place along a line and those next to it, `columns` in all."""
+
+    width: int
+    columns: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch _ channels"]) -> Float[Array, "batch _ width"]:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.columns * channels, self.width))
+        if self.columns == 1:
+            return x @ kernel
+        # A convolution moves less than a product of what lies side by side.
+        return ops.conv(x[:, None], kernel.reshape(1, self.columns, channels, self.width), "SAME")[:, 0]
 
 
 class BatchNorm(nn.Module):

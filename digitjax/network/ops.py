@@ -48,12 +48,13 @@ def convolutions_as_products() -> Iterator[None]:
         _AS_PRODUCTS.reset(token)
 
 
-def conv(x: Batch, kernel: Kernel, padding: str) -> Batch:
+def conv(x: Batch, kernel: Float[Array, "_ _ _ _"], padding: str) -> Batch:
     if _AS_PRODUCTS.get():
-        margin = (1, 1) if padding == "SAME" else (0, 0)
-        x = jnp.pad(x, ((0, 0), margin, margin, (0, 0)))
-        rows, columns = x.shape[1] - 2, x.shape[2] - 2
-        shifted = [x[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
+        high, wide = kernel.shape[:2]
+        margins = [(size // 2,) * 2 if padding == "SAME" else (0, 0) for size in (high, wide)]
+        x = jnp.pad(x, ((0, 0), *margins, (0, 0)))
+        rows, columns = x.shape[1] - high + 1, x.shape[2] - wide + 1
+        shifted = [x[:, i : i + rows, j : j + columns] for i in range(high) for j in range(wide)]
         return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
     return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 

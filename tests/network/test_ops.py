@@ -134,3 +134,15 @@ def test_batch_normalisation_and_its_gradient_are_flaxs(shape, far):
     given = {"params": params, "batch_stats": stats}
     for mine, theirs in zip(*(module.apply(given, x, use_running_average=True).ravel() for module in (ours, flaxs))):
         assert mine == theirs
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("window", [(3, 3), (1, 5), (5, 1)])
+def test_a_convolution_as_a_product_is_the_convolution(window, padding):
+    x, _ = arrays((8, 9), 3, jnp.float32)
+    kernel = jax.random.normal(jax.random.key(1), (*window, 3, 4))
+    plain = value_and_gradients(lambda x, k: ops.conv(x, k, padding), x, kernel)
+    with ops.convolutions_as_products():
+        product = value_and_gradients(lambda x, k: ops.conv(x, k, padding), x, kernel)
+    for ours, theirs in zip(product, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -1,6 +1,7 @@
 """The line network's loss is that of the paper, its step learns, and a training goes on where it stopped."""
 
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,14 @@ def test_interrupted_and_resumed_it_ends_as_if_it_were_not(made, tmp_path):
     twice = lines.fit(CONFIG, made, made, tmp_path / "twice.npz", rows.append, every=2)
     assert [row["step"] for row in rows] == [6]
     jax.tree.map(np.testing.assert_array_equal, once, twice)
+
+
+def test_a_training_that_goes_on_begins_with_the_weights_that_it_is_given():
+    given = lines.create_state(CONFIG).average
+    state = lines.create_state(replace(CONFIG, seed=1), given)
+    begun = {"params": state.params, "batch_stats": state.batch_stats}
+    for mine in (begun, state.average):
+        jax.tree.map(np.testing.assert_array_equal, mine, given)
 
 
 def test_a_file_of_another_kind_is_refused_and_kept(made, tmp_path):
