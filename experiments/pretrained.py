@@ -101,7 +101,6 @@ def learn_lines(
             print(f"{PART * len(made):,} of {config.lines:,} lines made", flush=True)
     learnt = numbers.Numbers(*(np.concatenate(part) for part in zip(*made)))
     validation = validation_lines()
-    device.prepare(training=True)
 
     def report(row: Mapping[str, float | int]) -> None:
         told = f"step {row['step']}/{config.steps}: loss {row['loss']:.4f}, read whole {row['whole']:.4f}"

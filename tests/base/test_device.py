@@ -130,12 +130,16 @@ def test_a_flag_reaches_only_the_versions_that_it_was_measured_on(monkeypatch, t
         monkeypatch.delenv("XLA_FLAGS", raising=False)
         monkeypatch.setattr(metadata, "version", lambda _, version=version: version)
         device.prepare()
-        assert ("XLA_FLAGS" in os.environ) == flags
+        assert ("--xla_cpu_experimental_ynn_fusion_type=" in os.environ.get("XLA_FLAGS", "").split()) == flags
+        assert ("emitters" in os.environ.get("XLA_FLAGS", "")) == version.startswith("0.10.")
     monkeypatch.setenv("XLA_FLAGS", "--mine")
     monkeypatch.setattr(metadata, "version", lambda _: "0.10.2")
     for _ in range(2):
-        device.prepare()
+        device.prepare(training=False)
         assert os.environ["XLA_FLAGS"].split() == ["--xla_cpu_experimental_ynn_fusion_type=", "--mine"]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
+    device.prepare(training=True)
+    assert "--xla_cpu_use_fusion_emitters=false" not in os.environ["XLA_FLAGS"]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
