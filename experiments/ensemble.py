@@ -66,7 +66,7 @@ def steps_together(
         with ops.convolutions_as_products() if way == "products" else nullcontext():
             return jax.vmap(step)(*rows)
 
-    return lax.scan(body, states, batches)
+    return lax.scan(body, states, jnp.asarray(batches))
 
 
 def begun(config: Config, seeds: Sequence[int], total_steps: int) -> TrainState:

@@ -66,11 +66,9 @@ def main() -> None:
         learn_on(RUNS / "reader-0", RUNS / "reader-0-on")
         shutil.copy(RUNS / "reader-0-on" / artifact.MODEL, artifact.PRETRAINED)
     if args.only != "digit":
-        variables, cards = None, []
-        for place, config in enumerate(LINES):
-            variables, card = learn_lines(config, RUNS.parent / f"lines-{place}.npz", variables)
-            cards.append(card)
-        write_lines(variables, {name: ", then ".join(str(card[name]) for card in cards) for name in cards[0]})
+        first, begun = learn_lines(LINES[0], RUNS.parent / "lines-0.npz", None)
+        variables, ended = learn_lines(LINES[1], RUNS.parent / "lines-1.npz", first)
+        write_lines(variables, {name: f"{begun[name]}, then {ended[name]}" for name in begun})
     if artifact.PRETRAINED.exists() and strips.FILE.exists():
         write_card()
 

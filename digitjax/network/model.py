@@ -320,7 +320,8 @@ class BatchNorm(nn.Module):
                 each.reshape((1,) * (x.ndim - 1) + shape) for each in (scale, bias, mean.value, variance.value)
             )
             return (x - centre) * (lax.rsqrt(spread + ops.EPSILON) * scale) + bias
-        y, *found = ops.batch_norm(x, scale, bias, None if self.is_initializing() else self.axis_name)
+        axis_name = None if self.is_initializing() else self.axis_name
+        y, *found = cast(tuple[Array, Array, Array], ops.batch_norm(x, scale, bias, axis_name))
         if not self.is_initializing():
             for kept, new in zip((mean, variance), found):
                 kept.value = self.momentum * kept.value + (1 - self.momentum) * new

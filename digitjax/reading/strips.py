@@ -169,7 +169,7 @@ def write(file: Path, variables: Variables, temperature: float, card: Mapping[st
     digits."""
     from digitjax.base.disk import write_file
 
-    about = np.frombuffer(json.dumps({"temperature": temperature} | card).encode(), np.uint8)
+    about = np.frombuffer(json.dumps({"temperature": temperature, **card}).encode(), np.uint8)
     arrays: dict[str, Any] = {name: _rounded(leaf) for name, leaf in named_leaves(variables).items()}
 
     def save(temporary: Path) -> None:
