@@ -25,8 +25,8 @@ import numpy as np
 from digitjax.base import device
 from digitjax.data import datasets
 from digitjax.generated import numbers
+from digitjax.network import model
 from digitjax.network.model import Variables
-from digitjax.network.model import parameter_count as size_of
 from digitjax.reading import artifact, strips
 from digitjax.training import lines
 from experiments.scoreboard import FONTS, RUNS, train
@@ -170,7 +170,7 @@ def write_card() -> None:
         digit=rows_of(facts),
         line=rows_of(
             {
-                "network": f"{size_of(strips.read(strips.FILE)[0]):,} parameters",
+                "network": f"{model.parameter_count(strips.read(strips.FILE)[0]):,} parameters",
                 "file": f"{strips.FILE.stat().st_size:,} bytes",
                 **of_lines,
                 "temperature": f"{of_lines['temperature']:.2f}",

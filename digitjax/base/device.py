@@ -19,7 +19,7 @@ _AXIS = "data"
 # XLA's own products are as fast in training and faster in prediction, and YNNPACK's of jaxlib 0.10 are wrong at some
 # sizes. Measured on these versions alone: a flag that a jaxlib does not know aborts the process.
 _NO_YNNPACK, _KNOWN_TO = "--xla_cpu_experimental_ynn_fusion_type=", ("0.10.", "0.11.", "0.12.")
-# Older code that compiles fusions: a training step is ready in two thirds of the time, and runs as fast.
+# Older code that compiles fusions: a training step is ready in two thirds of the time, and takes about as long.
 _COMPILED_SOONER, _SOONER_IN = "--xla_cpu_use_fusion_emitters=false", "0.10."
 
 
@@ -184,12 +184,11 @@ def describe() -> dict[str, Any]:
     """Versions, devices, and a sentence of advice about the GPU."""
     import jax
 
+    devices, lost = [], ""
     try:
         devices = jax.devices()
     except (RuntimeError, AssertionError) as error:
-        devices, lost = [], trouble(error) or str(error)
-    else:
-        lost = ""
+        lost = trouble(error) or str(error)
 
     gpu_here, gpu_used = shutil.which("nvidia-smi") is not None, bool(devices) and not is_cpu()
     if lost:

@@ -116,7 +116,7 @@ def _write(draw: Draw, source: Glyphs, pen: _Pen, ink: Canvas) -> tuple[list[int
     gap = draw.uniform(-0.12, 0.3) if draw.random() < 0.6 else draw.uniform(0.1, 0.7)
     columns = 0.4 if draw.random() < 0.25 else 0.0  # numbers side by side, digits in cells
     zeros, linked, signs = draw.random() < 0.4, draw.choice([0.03, 0.12, 0.4]), draw.choice([0, 0.13, 0.3])
-    counted = draw.random() < 0.4
+    counted = draw.random() < 0.4  # an amount or a number of things, not a code or a date
     x, digits, last = draw.uniform(-0.1, 0.25) * _TALL, [], None
     edges = [x - 0.12 * pen.size]
     while len(digits) < wanted:

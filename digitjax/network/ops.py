@@ -36,7 +36,7 @@ _AS_PRODUCTS = ContextVar("as_products", default=False)
 
 @contextmanager
 def convolutions_as_products() -> Iterator[None]:
-    """What is traced in here computes a convolution as one product of matrices, of nine shifted pictures.
+    """What is traced in here computes a convolution as one product of matrices, of shifted pictures side by side.
 
     Under `jax.vmap` over kernels that is a batched product; a convolution would become a grouped one, which GPUs
     compute slowly.
@@ -150,8 +150,8 @@ def _pixel_sums(axis_name: str | None, *arrays: Array) -> tuple[Array, ...]:
         pictures = array.reshape(len(array), -1, array.shape[-1])
         if not device.is_cpu():
             return pictures.sum((0, 1))
-        one, all_ = (jnp.ones((1, size), array.dtype) for size in (pictures.shape[1], len(array)))
-        return (all_ @ (one @ pictures)[:, 0])[0]
+        of_each = (jnp.ones((1, pictures.shape[1]), array.dtype) @ pictures)[:, 0]
+        return (jnp.ones((1, len(array)), array.dtype) @ of_each)[0]
 
     sums = [summed(array) for array in arrays]
     count = jnp.asarray(arrays[0].size // arrays[0].shape[-1], arrays[0].dtype)

@@ -51,17 +51,20 @@ class Bench:
         }
         np.savez(folder / "digits.npz", **arrays)
 
-    def ours(self, task: str, cold: bool = False, cores: int = 0, **options: Any) -> dict[str, Any]:
+    def ours(
+        self, task: str, cold: bool = False, cores: int = 0, settings: Mapping[str, str] | None = None, **options: Any
+    ) -> dict[str, Any]:
         """digitjax; `cold` gives it an empty cache of compiled programs."""
         with tempfile.TemporaryDirectory() as empty:
-            settings = {"XDG_CACHE_HOME": empty} if cold else {}
+            environment = {"XDG_CACHE_HOME": empty} if cold else {}
             command = [sys.executable, "-m", "experiments.bench.ours", task, "--mnist", self.source]
-            return self._run(command, settings, cores, options)
+            return self._run(command, environment | dict(settings or {}), cores, options)
 
-    def peer(self, script: str, task: str, cores: int = 0, backend: str = "", **options: Any) -> dict[str, Any]:
+    def peer(
+        self, script: str, task: str, cores: int = 0, settings: Mapping[str, str] | None = None, **options: Any
+    ) -> dict[str, Any]:
         command = [str(PEERS), str(ROOT / "experiments" / "bench" / f"{script}_peer.py"), task]
-        settings = {"KERAS_BACKEND": backend} if backend else {}
-        return self._run([*command, "--data", str(self.folder / "digits.npz")], settings, cores, options)
+        return self._run([*command, "--data", str(self.folder / "digits.npz")], settings or {}, cores, options)
 
     def _run(self, command: list[str], settings: Mapping[str, str], cores: int, options: Mapping[str, Any]) -> dict:
         for name, value in options.items():
@@ -102,7 +105,7 @@ class Bench:
                     )
                 for backend in ("tensorflow", "jax"):
                     sides[f"Keras on {backend}"] = lambda batch, backend=backend, network=network: self.peer(
-                        "keras", "step", backend=backend, network=network, batch=batch
+                        "keras", "step", settings={"KERAS_BACKEND": backend}, network=network, batch=batch
                     )
                 if network == "reference_same":
                     sides["tinygrad"] = lambda batch: self.peer("tinygrad", "step", batch=batch)
@@ -122,20 +125,26 @@ class Bench:
 
         All sides get the huge pages that `make pretrained` asks for.
         """
-        os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
-        found = {}
+        found, pages = {}, {"GLIBC_TUNABLES": HUGE_PAGES}
         for width in (112, 208):
-            sides: dict[str, Any] = {"digitjax": lambda _, width=width: self.ours("lines", True, batch=64, strip=width)}
+            sides: dict[str, Any] = {
+                "digitjax": lambda _, width=width: self.ours("lines", True, settings=pages, batch=64, strip=width)
+            }
             if PEERS.exists():
                 for dtype in ("fp32", "bf16"):
                     sides[f"PyTorch {dtype}"] = lambda _, width=width, dtype=dtype: self.peer(
-                        "torch", "lines", batch=64, width=width, channels=model.LINE_CHANNELS, dtype=dtype
+                        "torch",
+                        "lines",
+                        settings=pages,
+                        batch=64,
+                        width=width,
+                        channels=model.LINE_CHANNELS,
+                        dtype=dtype,
                     )
             found[str(width)] = self.interleaved(sides)
             if len({row["parameters"] for rows in found[str(width)].values() for row in rows}) != 1:
                 raise SystemExit("the sides train networks of different sizes")
             yield found
-        del os.environ["GLIBC_TUNABLES"]
 
     def accuracy(self) -> Iterator[dict[str, Any]]:
         """Seconds to 98.5, 99.0 and 99.5 % on validation, a seed a round."""
@@ -157,7 +166,7 @@ class Bench:
                         "torch", "example", mark=mark, seed=seed
                     )
                     sides["Keras's example"] = lambda seed, mark=mark: self.peer(
-                        "keras", "example", backend="tensorflow", mark=mark, seed=seed
+                        "keras", "example", settings={"KERAS_BACKEND": "tensorflow"}, mark=mark, seed=seed
                     )
             found[f"{100 * mark:.1f}"] = self.interleaved(sides)
             yield found

@@ -14,8 +14,6 @@ import http.client
 import importlib.util
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -195,7 +193,7 @@ def peers(splits: Splits, size: Size) -> Rows:
 
 def whole_commands(source: str, size: Size) -> dict[str, float]:
     """Seconds of `digitjax train` and of the service's start, by what is in the cache of compiled programs."""
-    if missing := [name for name in ("tyro", "litestar", "uvicorn") if not importlib.util.find_spec(name)]:
+    if missing := [name for name in ("tyro", "litestar", "cv2", "playwright") if not importlib.util.find_spec(name)]:
         print(f"  whole commands: {', '.join(missing)} is not installed here", file=sys.stderr)
         return {}
     found = {}
@@ -217,41 +215,21 @@ def whole_commands(source: str, size: Size) -> dict[str, float]:
 
 
 def _served(cache: str) -> dict[str, float]:
-    """Seconds until the service is ready, and of one picture by one client."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environment = os.environ | {"XDG_CACHE_HOME": cache, "DIGITJAX_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    started = time.perf_counter()
-    service = subprocess.Popen([sys.executable, "-m", "serve"], env=environment, stdout=subprocess.DEVNULL)
-    try:
-        while not _answers(port):
-            if service.poll() is not None or time.perf_counter() - started > 120:
-                raise SystemExit("the service did not start: see above")
-            time.sleep(0.05)
-        ready, client = time.perf_counter() - started, http.client.HTTPConnection("127.0.0.1", port)
-        body = json.dumps({"image": [0] * 400 + [255] * 100 + [0] * 284})
+    """Seconds until the service answers, and of one picture by one client."""
+    from experiments.bench.serving import serving  # with what a machine that only trains may lack
+
+    body = json.dumps({"image": [0] * 400 + [255] * 100 + [0] * 284})
+    command = ["env", f"XDG_CACHE_HOME={cache}", sys.executable, "-m", "serve"]
+    with serving(command, f"0-{len(os.sched_getaffinity(0)) - 1}") as server:
+        client = http.client.HTTPConnection("127.0.0.1", server["port"])
 
         def ask() -> None:
             client.request("POST", "/predict", body, {"content-type": "application/json"})
             client.getresponse().read()
 
         ask()
-        return {"service ready": ready, "one picture by HTTP": float(np.median([clock(ask) for _ in range(200)]))}
-    finally:
-        service.send_signal(signal.SIGTERM)
-        service.wait(30)
-
-
-def _answers(port: int) -> bool:
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        client.request("GET", "/health/ready")
-        return client.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        client.close()
+        one = float(np.median([clock(ask) for _ in range(200)]))
+    return {"service ready": server["ready_seconds"], "one picture by HTTP": one}
 
 
 def prediction(splits: Splits, size: Size) -> dict[str, float]:

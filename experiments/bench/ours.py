@@ -15,7 +15,7 @@ from typing import Any, cast
 IMPORTING = time.perf_counter()
 from digitjax.base import device  # noqa: E402
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] != "lines":  # which are learnt without its settings (`pretrained`)
     device.prepare(training=sys.argv[1] not in ("predict", "explanation"))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
