@@ -45,6 +45,7 @@ class Edge:
         self.limiter = Limiter(service.settings.rate_limit) if service.settings.rate_limit else None
         self.origins, self.hosts = named(self.settings.cors_origins), {*named(self.settings.hosts), self.settings.host}
         self.held = Held(self.settings.max_bodies)
+        self.is_called = lru_cache(1000)(self._is_called)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,7 +99,7 @@ class Edge:
     def _admit(self, scope: HTTPScope, headers: Headers) -> None:
         """Refuses what can be refused before the body is read."""
         path, posts = scope["path"], scope["method"] == "POST"
-        self._check_host(scope)
+        self._check_host(scope, headers)
         if posts and self.service.batcher.full:
             raise overloaded()
         if posts and path in DEAR:
@@ -128,22 +129,28 @@ class Edge:
         detail = f"the body did not arrive within {self.settings.read_timeout:g} seconds: send it faster"
         return Refusal(408, detail, {"connection": "close"})
 
-    def _check_host(self, scope: HTTPScope) -> None:
+    def _check_host(self, scope: HTTPScope, headers: Headers) -> None:
         """Refuses names that somebody else's DNS may have bound to this address, and heads that HTTP/1.1 forbids."""
-        given = [value for name, value in scope["headers"] if name == b"host"]
-        if len(given) != 1:
-            if scope["http_version"] == "1.0" and not given:
+        given = headers.get(b"host")
+        if given is None or len(headers) < len(scope["headers"]):  # some header came twice
+            count = sum(name == b"host" for name, _ in scope["headers"])
+            if scope["http_version"] == "1.0" and not count:
                 return
-            raise Refusal(400, f"the request has {len(given)} Host headers: send one")
-        name = _host(given[0])
+            if count != 1:
+                raise Refusal(400, f"the request has {count} Host headers: send one")
+        if not self.is_called(headers[b"host"]):
+            name = _host(headers[b"host"])[:100]
+            raise Refusal(421, f"this server is not called {name!r}: name it in DIGITJAX_HOSTS")
+
+    def _is_called(self, header: bytes) -> bool:
+        name = _host(header)
         known = name in self.hosts or "*" in self.hosts or "." not in name or name.endswith(".localhost")
-        if not known and not _is_address(name):
-            raise Refusal(421, f"this server is not called {name[:100]!r}: name it in DIGITJAX_HOSTS")
+        return known or _is_address(name)
 
     def _is_own_page(self, headers: Headers) -> bool:
         """Whether who sends is no page, our own, or one whose origin is named."""
         site, origin = headers.get(b"sec-fetch-site", b""), headers.get(b"origin", b"").decode("latin-1")
-        if site in (b"same-origin", b"none") or (not origin and not site):
+        if site in (b"same-origin", b"none") or not (origin or site):
             return True
         own = origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1")
         return bool(origin) and (origin in self.origins or "*" in self.origins or own)
@@ -171,7 +178,7 @@ class Edge:
             if size > self.settings.max_body:
                 raise self._too_large()
             more = message["more_body"]
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _unpacked(self, state: dict[str, Any]) -> bytes:
         """The body of a request, as large at most as one may be that is not packed."""
@@ -259,14 +266,12 @@ def named(words: str) -> list[str]:
     return [word.strip().lower() for word in words.split(",") if word.strip()]
 
 
-@lru_cache(1000)
 def _host(header: bytes) -> str:
     """The name in a Host header, without its port."""
     text = header.decode("latin-1")
     return (text.rpartition("]")[0].lstrip("[") or text.partition(":")[0]).lower().rstrip(".")
 
 
-@lru_cache(1000)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
