@@ -141,8 +141,10 @@ def pick(rng: Draw, *shares: Number) -> int:
 
 
 def _zero(rng: Draw) -> list[Stroke]:
-    """Closed, not quite closed, with a loop or a hook at the top, slashed, begun or left with a tail."""
-    across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 1.2, 0.8), rng.choice([-1, 1])
+    """Closed, not quite closed, with a loop or a hook at the top, slashed, begun or left with a tail, or with both."""
+    across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 1.2, 0.8, 1.5), rng.choice([-1, 1])
+    if way == 5:  # as in a row of them: it comes from the left and leaves to the right, and its ends may cross
+        return [_ribbon(rng)]
     sweep = rng.uniform(300, 345) if way == 1 else rng.uniform(355, 385)
     strokes = [arc(0.5, 0.5, across, 0.5, rng.uniform(-130, -50), direction * sweep)]
     if way == 2:
@@ -158,6 +160,22 @@ def _zero(rng: Draw) -> list[Stroke]:
         strokes = [joined([strokes[0][0] + tail], strokes[0]) if rng.random() < 0.5 else
                    joined(strokes[0], [strokes[0][-1] + tail])]  # fmt: skip
     return strokes
+
+
+def _ribbon(rng: Draw) -> Stroke:
+    across, place = rng.uniform(0.35, 0.75), rng.uniform(-50, 50)
+    lap = rng.uniform(-40, 70)  # degrees that are gone twice: below 0 its ends stay apart
+    ring = arc(0.5, 0.5, across, 0.5, 90 + place + lap / 2, 360 + lap)[:: rng.choice([-1, 1])]
+    begin, end = (rng.uniform(0, 0.5), rng.uniform(-0.05, 0.1)), (rng.uniform(0, 0.45), rng.uniform(-0.02, 0.12))
+    # The left end of a ring that is open below is the one that crosses, where its ends cross.
+    first, last = (1, -1) if ring[0, 0] > ring[-1, 0] else (-1, 1)
+    parts = [ring]
+    if rng.random() < 0.6:
+        parts.insert(0, ring[:1] + (first * begin[0], begin[1]))
+    if rng.random() < 0.75:
+        parts.append(ring[-1:] + (last * end[0], end[1]))
+    path = joined(*parts)
+    return path * (1, -1) + (0, 1) if rng.random() < 0.3 else path  # linked above
 
 
 def _one(rng: Draw) -> list[Stroke]:
@@ -259,7 +277,7 @@ def _four(rng: Draw) -> list[Stroke]:
 
 
 def _five(rng: Draw) -> list[Stroke]:
-    """In one stroke or two, its bar apart, above, long, short or missing; its bow round, flat, or a mere hook."""
+    """In one stroke or two, its bar apart, above, across, long, short, missing; its bow round, flat, or a mere hook."""
     waist, x, width = rng.uniform(0.36, 0.52), rng.uniform(0.04, 0.22), rng.uniform(0.5, 0.8)
     bow = curve(
         [
@@ -286,7 +304,7 @@ def _five(rng: Draw) -> list[Stroke]:
     if way == 0:
         return [joined([end], [top], bow)] if rng.random() < 0.75 else [joined(curve([end, (end + top) / 2, top]), bow)]
     if way == 1:
-        gap = np.array([rng.uniform(-0.04, 0.16), rng.uniform(-0.07, 0.04)])
+        gap = np.array([rng.uniform(-0.18, 0.16), rng.uniform(-0.1, 0.04)])
         return [joined([top], bow), joined([top + gap], [end + gap * (1, 1)])]
     return (
         [joined([top], bow)]
@@ -305,13 +323,19 @@ def _six(rng: Draw) -> list[Stroke]:
 
 
 def _seven(rng: Draw) -> list[Stroke]:
-    """Plain, with a serif, with a wave; crossed or not; short, or with a long drop."""
-    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), pick(rng, 4, 2.5, 4, 2)
+    """Plain, with a serif, a wave, or a bar that sags as in a y; crossed high or low or not; with a long drop."""
+    width, top, way = rng.uniform(0.45, 0.9), rng.uniform(0, 0.06), pick(rng, 4, 2.5, 4, 2, 2.5)
     if way == 3:  # little more than a stem with a stroke through it: its bar is short, and waved
         width, way = rng.uniform(0.18, 0.4), 2
     corner, deep = (width, top - rng.uniform(-0.02, 0.06)), False
     if way == 0:
         bar = [(0, top + rng.uniform(-0.04, 0.08)), corner]
+    elif way == 4:
+        deep, width = True, rng.uniform(0.3, 0.65)
+        corner, dip = (width, top - rng.uniform(-0.04, 0.12)), rng.uniform(0.18, 0.42)
+        landing = [(-rng.uniform(0.05, 0.25), top + rng.uniform(0.1, 0.25))] if rng.random() < 0.5 else []
+        bar = list(curve([*landing, (0, top + rng.uniform(-0.02, 0.14)), (width * rng.uniform(0.2, 0.5), top + dip),
+                          (width * rng.uniform(0.6, 0.8), top + dip * rng.uniform(0.6, 0.9)), corner]))  # fmt: skip
     elif way == 1:
         bar = [(rng.uniform(-0.05, 0.06), top + rng.uniform(0.1, 0.3)), (rng.uniform(0, 0.06), top), corner]
     else:
@@ -328,10 +352,12 @@ def _seven(rng: Draw) -> list[Stroke]:
     down = curve([corner, middle, foot]) if rng.random() < 0.6 else joined([corner], [foot])
     strokes = [joined(bar, down[1:])]
     if rng.random() < (0.92 if deep or width < 0.42 else 0.5):
-        y = rng.uniform(0.38, 0.64)
+        y = rng.uniform(0.38, 0.64) if rng.random() < (0.25 if way == 4 else 0.8) else rng.uniform(0.58, 0.84)
         x = float(np.interp(y, down[:, 1], down[:, 0]))
         left, right, tilt = rng.uniform(0.1, 0.45), rng.uniform(0.1, 0.5), rng.uniform(-0.08, 0.14)
         cross = [(x - left, y + tilt), (x + right, y - tilt)]
+        if rng.random() < 0.06:  # in one go: from the foot back up to where it is crossed
+            return [joined(strokes[0], curve([foot, (foot[0] - 0.12, 0.97), cross[0], cross[1]])[1:])]
         strokes.append(
             curve([cross[0], (x, y + rng.uniform(-0.05, 0.05)), cross[1]]) if rng.random() < 0.3 else joined(cross)
         )
