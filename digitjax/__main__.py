@@ -1,6 +1,5 @@
-"""The command line: the only file that prints. Answers go to stdout, progress and errors to stderr."""
+"""The command line: what each command does; `terminal` says it."""
 
-import contextlib
 import json
 import logging
 import os
@@ -8,15 +7,15 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import digitjax
-from digitjax import options
+from digitjax import options, terminal
 from digitjax.base import device, hosts
-from digitjax.base.config import NETWORKS, Config, named
+from digitjax.base.config import NETWORKS, named
 from digitjax.base.errors import DigitjaxError, UsageError
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -37,9 +36,9 @@ def run_train(args: options.Train) -> int:
     if not (hosts.agree(finished) if args.distributed else finished):
         return _train(args, first)
     if first:
-        _log(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
+        terminal.log(f"{run} holds this run, finished: nothing to do (--fresh starts over)")
         figures = json.loads((run / "metrics.json").read_text())
-        _answer(args, figures, _result(figures, run))
+        terminal.answer(args, figures, _result(figures, run))
     return DONE
 
 
@@ -60,15 +59,15 @@ def _train(args: options.Train, first: bool) -> int:
         fit.fit(settings, splits, initial=initial)
         return DONE
     if splits.note:
-        _log(splits.note)
+        terminal.log(splits.note)
     sizes = " / ".join(f"{len(part.labels):,}" for part in (splits.train, splits.validation, splits.test))
-    _log(f"recipe {settings.recipe}, convolutions in {train.precision(settings)}")
-    _log(f"data {splits.name}: {sizes} for training / validation / test")
+    terminal.log(f"recipe {settings.recipe}, convolutions in {train.precision(settings)}")
+    terminal.log(f"data {splits.name}: {sizes} for training / validation / test")
     with checkpoint.open_run(run, settings, args.fresh) as progress:
         if progress == "unfinished":
-            _log(f"resuming the run in {run}")
+            terminal.log(f"resuming the run in {run}")
         logs = [loggers.opened(kind, run, settings) for kind in args.log]
-        with _progress(settings, fit.examples(settings, splits)) as (track, show):
+        with terminal.progress(settings, fit.examples(settings, splits)) as (track, show):
 
             def on_epoch(row: Mapping[str, float | int]) -> None:
                 show(row)
@@ -76,11 +75,11 @@ def _train(args: options.Train, first: bool) -> int:
                     log.epoch(row)
 
             trained = fit.fit(settings, splits, run, on_epoch, track, initial)
-        _log("scoring the test part and drawing the pictures")
+        terminal.log("scoring the test part and drawing the pictures")
         figures = results.finish(run, settings, splits, trained)
         for log in logs:
             log.finish(figures, [run / f"{name}.png" for name in checkpoint.PICTURES])
-    return _answer(args, figures, _result(figures, run))
+    return terminal.answer(args, figures, _result(figures, run))
 
 
 def _result(figures: Mapping[str, Any], run: Path) -> str:
@@ -100,7 +99,7 @@ def run_evaluate(args: options.Evaluate) -> int:
 
     found = artifact.read(args.model or ("outputs" if (Path("outputs") / artifact.MODEL).exists() else "pretrained"))
     if not args.model:
-        _log(f"model {found.name}")
+        terminal.log(f"model {found.name}")
     learnt = found.card["config"]
     if args.data:
         digits, note, name = upright.scored(args.data, found.card["provenance"]["data_checksum"])
@@ -109,10 +108,10 @@ def run_evaluate(args: options.Evaluate) -> int:
         digits, note = splits.test, splits.note
         name = f"{splits.name}, {'test' if splits.official else 'held-back part (not an official test set)'}"
     if note:
-        _log(note)
+        terminal.log(note)
     how, name = (results.as_uploaded, f"{name}, canonical") if args.canonical else (results.evaluation, name)
     figures = how(found, digits, name)
-    return _answer(args, figures, results.as_text(figures))
+    return terminal.answer(args, figures, results.as_text(figures))
 
 
 def run_predict(args: options.Predict) -> int:
@@ -125,7 +124,7 @@ def run_predict(args: options.Predict) -> int:
         raise UsageError("--engine, --address and --format belong to --out: name a folder for the answers with it")
     _require_new(args.csv, args.show)
     named_files = inputs.named(args.files)
-    left_out = _tell_left_out(args.files)
+    left_out = terminal.tell_left_out(args.files)
     predictor = predict.load(args.model)
     answers = files.predict(predictor, named_files)
     documents = [answer.document() for answer in answers]
@@ -146,12 +145,13 @@ def run_predict(args: options.Predict) -> int:
         if prediction:
             also = "  (several digits: 'digitjax read' reads them all)" if prediction.several else ""
             percent = f"{100 * prediction.confidence:.1f} %"
-            lines.append(f"{_plain(str(file))}: {prediction.digit}  {percent}  {prediction.verdict}{also}")
+            lines.append(f"{terminal.plain(str(file))}: {prediction.digit}  {percent}  {prediction.verdict}{also}")
         else:
-            _log(f"digitjax: {file}: {error}")
+            terminal.log(f"digitjax: {file}: {error}")
     if any("error" not in document for document in documents):
-        _say_model(predictor.name, predictor.checksum)
-    _answer(args, {"model": predictor.checksum, "predictions": documents, "left_out": left_out}, "\n".join(lines))
+        terminal.say_model(predictor.name, predictor.checksum)
+    document = {"model": predictor.checksum, "predictions": documents, "left_out": left_out}
+    terminal.answer(args, document, "\n".join(lines))
     return DONE if len(lines) == len(answers) else FAILED
 
 
@@ -164,7 +164,7 @@ def _predict_in_parts(args: options.Predict, out: Path) -> int:
     if args.address and args.engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
     found, sources = artifact.read(args.model), inputs.inputs(args.files)
-    _say_model(found.name, found.checksum)
+    terminal.say_model(found.name, found.checksum)
     if args.engine == "ray":
         engine = partial(bulk.on_ray, found, sources, args.format, args.address)
     else:
@@ -176,10 +176,10 @@ def _predict_in_parts(args: options.Predict, out: Path) -> int:
         now = time.perf_counter()
         if now - told > 10:
             told = now
-            _log(f"{pictures:,} pictures answered, {pictures / (now - started):,.0f} a second")
+            terminal.log(f"{pictures:,} pictures answered, {pictures / (now - started):,.0f} a second")
     document = bulk.summary(out)
     line = "{pictures:,} pictures, {bad:,} of them bad, in {parts:,} parts in {out}"
-    _answer(args, document, line.format(**document))
+    terminal.answer(args, document, line.format(**document))
     return FAILED if document["bad"] else DONE
 
 
@@ -188,7 +188,7 @@ def run_read(args: options.Read) -> int:
     from digitjax.reading import files, predict
 
     _require_new(args.csv, args.show)
-    left_out = _tell_left_out(args.files)
+    left_out = terminal.tell_left_out(args.files)
     predictor = predict.load(args.model)
     pages = files.read_all(predictor, inputs.named(args.files))
     documents = [page.document(args.mark_unsure, args.table) for page in pages]
@@ -203,17 +203,18 @@ def run_read(args: options.Read) -> int:
     lines = []
     for document in documents:
         if "error" in document:
-            _log(f"digitjax: {document['file']}: {document['error']}")
+            terminal.log(f"digitjax: {document['file']}: {document['error']}")
         else:
+            about = f"digitjax: {document['file']}"
             if "truncated" in document:
-                _log(f"digitjax: {document['file']}: there is more than is read of one picture: cut it in parts")
+                terminal.log(f"{about}: there is more than is read of one picture: cut it in parts")
             if "turned" in document:
-                _log(f"digitjax: {document['file']}: it lies turned by {document['turned']} degrees, and was read so")
+                terminal.log(f"{about}: it lies turned by {document['turned']} degrees, and was read so")
             told = ["\t".join(row) for row in document["table"]] if args.table else document["text"].split("\n")
-            lines += [f"{_plain(document['file'])}: {line}" for line in told]
+            lines += [f"{terminal.plain(document['file'])}: {line}" for line in told]
     if any("error" not in document for document in documents):
-        _say_model(predictor.name, predictor.checksum)
-    _answer(args, {"model": predictor.checksum, "pictures": documents, "left_out": left_out}, "\n".join(lines))
+        terminal.say_model(predictor.name, predictor.checksum)
+    terminal.answer(args, {"model": predictor.checksum, "pictures": documents, "left_out": left_out}, "\n".join(lines))
     return FAILED if any("error" in document for document in documents) else DONE
 
 
@@ -227,21 +228,21 @@ def run_explain(args: options.Explain) -> int:
     methods, documents, failed = args.method or tuple(explain.METHODS), [], False
     for number, answer in enumerate(files.predict(predictor, inputs.named(args.files))):
         if answer.prediction is None:
-            _log(f"digitjax: {answer.file}: {answer.error}")
+            terminal.log(f"digitjax: {answer.file}: {answer.error}")
             documents.append(answer.document())
             failed = True
             continue
         target = args.out / f"{number:04d}-{answer.file.stem}.png"
         documents.append(review.explained(predictor, answer, methods, args.digit, args.layer, target))
     told = [
-        f"{_plain(row['file'])}: {_plain(row['sheet'])}"
+        f"{terminal.plain(row['file'])}: {terminal.plain(row['sheet'])}"
         + "".join(f"; {name} finds nothing for {row['digit']}" for name in row["empty"])
         for row in documents
         if "sheet" in row
     ]
     if any("error" not in document for document in documents):
-        _say_model(predictor.name, predictor.checksum)
-    _answer(args, {"model": predictor.checksum, "explanations": documents}, "\n".join(told))
+        terminal.say_model(predictor.name, predictor.checksum)
+    terminal.answer(args, {"model": predictor.checksum, "explanations": documents}, "\n".join(told))
     return FAILED if failed else DONE
 
 
@@ -252,7 +253,7 @@ def run_report(args: options.Report) -> int:
     found = review.review(args.run)
     write_text(args.run / "report.html", page.html(found))
     write_text(args.run / "model_card.md", page.model_card(found.figures))
-    return _answer(args, found.figures, f"{args.run / 'report.html'}\n{args.run / 'model_card.md'}")
+    return terminal.answer(args, found.figures, f"{args.run / 'report.html'}\n{args.run / 'model_card.md'}")
 
 
 def run_compare(args: options.Compare) -> int:
@@ -264,9 +265,9 @@ def run_compare(args: options.Compare) -> int:
     splits = upright.load(args.data or learnt["data"], learnt["validation_share"] if not args.data else 0.0)
     kind = "test" if splits.official else "held-back part (not an official test set)"
     if not splits.official and second.card["provenance"]["data_checksum"] != splits.checksum:
-        _log(f"{second.name} was trained on other data, which may hold these digits")
+        terminal.log(f"{second.name} was trained on other data, which may hold these digits")
     found = review.compare(first, second, splits.test, f"{splits.name}, {kind}")
-    return _answer(args, found, page.comparison(found))
+    return terminal.answer(args, found, page.comparison(found))
 
 
 def _require_new(*outputs: Path | None) -> None:
@@ -283,12 +284,12 @@ def run_export(args: options.Export) -> int:
     if args.model == "lines":
         export.write_lines(args.format, out)
         document = {"file": str(out), "format": args.format, "bytes": out.stat().st_size}
-        return _answer(args, document, f"{out}: the line network as {args.format}, {document['bytes']:,} bytes")
+        return terminal.answer(args, document, f"{out}: the line network as {args.format}, {document['bytes']:,} bytes")
     found = artifact.read(args.model)
-    _say_model(found.name, found.checksum)
+    terminal.say_model(found.name, found.checksum)
     export.write(found, args.format, out)
     document = {"file": str(out), "format": args.format, "bytes": out.stat().st_size, "model": found.checksum}
-    return _answer(args, document, f"{out}: {found.name} as {args.format}, {document['bytes']:,} bytes")
+    return terminal.answer(args, document, f"{out}: {found.name} as {args.format}, {document['bytes']:,} bytes")
 
 
 def run_summary(args: options.Summary) -> int:
@@ -302,7 +303,7 @@ def run_summary(args: options.Summary) -> int:
         lines.append(f"{layer.name:<16}{shape:<14}{layer.parameters:>10,}{layer.flops:>18,}")
     rows = [layer._asdict() for layer in layers]
     document = {"network": args.network, "parameters": parameters, "flops": flops, "layers": rows}
-    return _answer(args, document, "\n".join(lines))
+    return terminal.answer(args, document, "\n".join(lines))
 
 
 def run_serve(args: options.Serve) -> int:
@@ -317,7 +318,7 @@ def run_data(args: options.Data) -> int:
 
     rows = [row._asdict() for row in datasets.inventory()]
     lines = [f"{row['name']:<15}{row['state']:<14}{row['where']}" for row in rows]
-    return _answer(args, {"data": rows}, "\n".join(lines))
+    return terminal.answer(args, {"data": rows}, "\n".join(lines))
 
 
 def run_doctor(args: options.Doctor) -> int:
@@ -325,7 +326,7 @@ def run_doctor(args: options.Doctor) -> int:
     lines = [f"{name:<22}{value}" for name, value in found["versions"].items()]
     lines += [f"{'device':<22}{device}" for device in found["devices"]]
     lines += [f"{name:<22}{found[name]}" for name in ("cores", "cache", "YNNPACK")]
-    return _answer(args, found, "\n".join([*lines, found["advice"]]))
+    return terminal.answer(args, found, "\n".join([*lines, found["advice"]]))
 
 
 COMMANDS: Mapping[str, tuple[type[options.Common], Callable[[Any], int]]] = {
@@ -350,20 +351,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a picture we say ourselves
     try:
         if words == ["--version"]:
-            print(digitjax.__version__)
+            terminal.say(digitjax.__version__)
             return DONE
         if not words or words[0] in ("-h", "--help"):
-            print(_overview())
+            terminal.say(_overview())
             return DONE if words else MISUSED
         kind, run = named("command", words[0], COMMANDS)
         args = options.parse(kind, words[0], words[1:])
         if kind is options.Train and args.distributed and not hosts.is_watched():
-            return hosts.watch(words, args.coordinator, args.join_timeout, _log)
+            return hosts.watch(words, args.coordinator, args.join_timeout, terminal.log)
         if not args.debug:
             # Orbax logs a traceback of each error that it also raises.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
         if told := device.prepare(training=kind is options.Train):
-            _log(told)
+            terminal.log(told)
         return run(args)
     except (Exception, KeyboardInterrupt) as error:
         if hosts.is_watched():
@@ -383,19 +384,19 @@ def _explain(error: BaseException) -> int:
         chain.append(following)
     # Compiled code that a Ctrl-C hits may raise an error of its own in its place.
     if any(isinstance(link, KeyboardInterrupt) for link in chain):
-        _log("interrupted: what was finished is kept; the same command goes on from there")
+        terminal.log("interrupted: what was finished is kept; the same command goes on from there")
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # Whoever read our answer has gone: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     if isinstance(error, DigitjaxError):
-        _log(f"digitjax: {error}")
+        terminal.log(f"digitjax: {error}")
         return MISUSED if isinstance(error, UsageError) else FAILED
     if told := device.trouble(error):
-        _log(f"digitjax: {told}")
+        terminal.log(f"digitjax: {told}")
         return FAILED
-    _log(f"digitjax: {type(error).__name__}: {error}: this is not foreseen; --debug shows where it comes from")
+    terminal.log(f"digitjax: {type(error).__name__}: {error}: this is not foreseen; --debug shows where it comes from")
     return FAILED
 
 
@@ -404,81 +405,6 @@ def _overview() -> str:
     return "\n".join(
         ["usage: digitjax COMMAND [OPTIONS]", "", *lines, "", "digitjax COMMAND --help lists its options."]
     )
-
-
-@contextlib.contextmanager
-def _progress(config: Config, examples: int) -> Iterator[tuple[Any, Any]]:
-    """A bar with images/s and the remaining time on a terminal; a line an epoch elsewhere."""
-    if not sys.stderr.isatty():
-        yield iter, lambda row: _log(_epoch_line(row, config.epochs))
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("epoch {task.fields[epoch]}/" + str(config.epochs)),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[rate]:,.0f} images/s"),
-        TimeRemainingColumn(),
-    )
-    steps = -(-examples // config.batch_size) * config.epochs
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("training", total=steps, epoch=1, rate=0.0)
-
-        def track(batches: Iterable[Any]) -> Iterator[Any]:
-            started, images = time.perf_counter(), 0
-            for batch in batches:
-                yield batch
-                images += batch.size
-                rate = images / (time.perf_counter() - started)
-                progress.update(task, advance=len(batch) if batch.ndim == 2 else 1, rate=rate)
-
-        def on_epoch(row: Mapping[str, float | int]) -> None:
-            progress.console.print(_epoch_line(row, config.epochs), highlight=False)
-            progress.update(
-                task, completed=row["epoch"] * steps / config.epochs, epoch=min(row["epoch"] + 1, config.epochs)
-            )
-
-        yield track, on_epoch
-
-
-def _epoch_line(row: Mapping[str, float | int], epochs: int) -> str:
-    return (
-        f"epoch {row['epoch']}/{epochs}: validation accuracy {row['validation_accuracy']:.4f}, "
-        f"loss {row['validation_loss']:.4f}, {row['images_per_second']:,.0f} images/s, {row['seconds']:.1f} s"
-    )
-
-
-def _answer(args: options.Common, document: Mapping[str, Any], text: str) -> int:
-    if args.json or text:
-        print(json.dumps(document) if args.json else text)
-    return DONE
-
-
-def _tell_left_out(words: Sequence[str]) -> list[str]:
-    """Names the files in folders that are taken for no pictures."""
-    from digitjax.data import inputs
-
-    files = inputs.left_out(words)
-    if files:
-        _log(inputs.told_left_out(files))
-    return [str(file) for file in files]
-
-
-def _say_model(name: str, checksum: str) -> None:
-    """Which model answers, and how to have one's own answer."""
-    own = name == "pretrained" and (Path("outputs") / "model.npz").exists()
-    _log(f"model {name} ({checksum})" + "; the one that you trained answers with --model outputs" * own)
-
-
-def _log(line: str) -> None:
-    print(_plain(line), file=sys.stderr, flush=True)
-
-
-def _plain(words: str) -> str:
-    """On one line, without codes that would steer the terminal: file names may hold both."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words)
 
 
 if __name__ == "__main__":

@@ -131,9 +131,9 @@ class Edge:
 
     def _check_host(self, scope: HTTPScope, headers: Headers) -> None:
         """Refuses names that somebody else's DNS may have bound to this address, and heads that HTTP/1.1 forbids."""
-        given = headers.get(b"host")
-        if given is None or len(headers) < len(scope["headers"]):  # some header came twice
-            count = sum(name == b"host" for name, _ in scope["headers"])
+        every: Any = scope["headers"]
+        if b"host" not in headers or len(headers) < len(every):  # some header came twice
+            count = sum(name == b"host" for name, _ in every)
             if scope["http_version"] == "1.0" and not count:
                 return
             if count != 1:

@@ -4,6 +4,7 @@
 - `hands`: digits as pen paths, with the variants that people write all over the world
 - `numbers`: lines of digits, with what stands on and around them
 - `outliers`: non-digits, to be learnt as like no class
+- `pen`: what a pen leaves that follows a path
 """
 
-__all__ = ["fonts", "hands", "numbers", "outliers"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["fonts", "hands", "numbers", "outliers", "pen"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from digitjax.data.formats import Dataset
 from digitjax.generated import fonts, hands, outliers
+from digitjax.generated.pen import Number, arc, pick, written
 from digitjax.picture.strips import HEIGHT, evened
 
 WIDTH = 208
@@ -91,7 +92,7 @@ def numbers(source: Glyphs, places: range, seed: int) -> Numbers:
 
 def line(draw: Draw, source: Glyphs) -> tuple[Grey, list[int]]:
     """A picture of a line and its digits, from left to right."""
-    style = ("any", "font", "hands", "mnist")[hands.pick(draw, 0.35, 0.2, 0.3, 0.15)]
+    style = ("any", "font", "hands", "mnist")[pick(draw, 0.35, 0.2, 0.3, 0.15)]
     size = draw.uniform(0.38, 0.95) * _TALL * 0.92
     pen = _Pen(
         size,
@@ -166,7 +167,7 @@ def _digit(draw: Draw, source: Glyphs, pen: _Pen, digit: int) -> Glyph:
     high = pen.size * draw.uniform(0.75, 1.12)
     if style == "hands" or (style == "font" and not source.fonts):
         slant = pen.slant + draw.normal(0, 0.05)
-        glyph = hands.written(draw, hands.paths(draw, digit), max(8, round(high)), pen=pen.thick, slant=slant)
+        glyph = written(draw, hands.paths(draw, digit), max(8, round(high)), pen=pen.thick, slant=slant)
         if draw.random() < 0.5:
             glyph = _warped(draw, glyph, 0.5)
         stretch = draw.uniform(0.8, 1.2)
@@ -224,21 +225,21 @@ def _curl(draw: Draw, pen: _Pen, count: int) -> Glyph:
         strokes = [path]
     else:
         strokes = [
-            hands.arc(pitch * place, high * draw.uniform(0.45, 0.55), wide / 2, high * draw.uniform(0.42, 0.52),
+            arc(pitch * place, high * draw.uniform(0.45, 0.55), wide / 2, high * draw.uniform(0.42, 0.52),
                       draw.uniform(-130, -50), turn * draw.uniform(345, 385))
             for place in range(count)
         ]  # fmt: skip
         if draw.random() < 0.5:
             strokes = [np.concatenate(strokes)]
     strokes = [stroke / pen.size for stroke in strokes]
-    return hands.written(draw, strokes, round(pen.size), pen=pen.thick, slant=pen.slant)
+    return written(draw, strokes, round(pen.size), pen=pen.thick, slant=pen.slant)
 
 
 def _climb(pen: _Pen, x: float) -> float:
     return pen.tilt * (x - _WIDE / 2)
 
 
-def _lay(ink: Canvas, glyph: Glyph, left: hands.Number, top: hands.Number) -> tuple[int, int]:
+def _lay(ink: Canvas, glyph: Glyph, left: Number, top: Number) -> tuple[int, int]:
     """Puts strokes onto the canvas, cut where it ends on the left; where they lie."""
     x, y = round(left), int(np.clip(top, 0, max(0, ink.shape[0] - glyph.shape[0] - 1)))
     cut = max(0, -x)
@@ -311,7 +312,7 @@ def _sign(draw: Draw, source: Glyphs, pen: _Pen) -> Glyph:
         glyph = fonts.tight(canvas)
         return _resized(glyph, max(2, round(glyph.shape[1] * high / 36)), max(4, round(len(glyph) * high / 36)))
     strokes = outliers.strokes(outliers.SIGNS[int(draw.integers(len(outliers.SIGNS)))])
-    return hands.written(draw, strokes, round(high), pen=pen.thick, slant=pen.slant)
+    return written(draw, strokes, round(high), pen=pen.thick, slant=pen.slant)
 
 
 def _rules(draw: Draw, pen: _Pen, ink: Canvas, edges: Sequence[float]) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from digitjax.data.formats import Dataset
 from digitjax.generated import fonts
-from digitjax.generated.hands import Stroke, arc, curve, written
+from digitjax.generated.pen import Stroke, arc, curve, written
 from digitjax.picture.canonical import fitted
 
 NO_CLASS = -1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitjax.data.datasets import Dataset
-from digitjax.generated import hands, outliers
+from digitjax.generated import hands, outliers, pen
 
 SEEDS = st.integers(0, 2**32 - 1)
 DIGIT = st.integers(0, 9)
@@ -28,7 +28,7 @@ def test_no_ink_is_lost_at_the_border_whatever_pen_slant_and_size(seed, digit, h
 def test_a_thicker_pen_writes_over_what_a_thinner_one_wrote(seed, digit):
     """The path decides the shape: of the same path and hand, the pen decides the width alone."""
     paths = hands.paths(np.random.default_rng(seed), digit)
-    thin, thick = (hands.written(np.random.default_rng(seed), paths, 80, pen, 0) for pen in (5, 11))
+    thin, thick = (pen.written(np.random.default_rng(seed), paths, 80, width, 0) for width in (5, 11))
     assert np.count_nonzero(thick) > np.count_nonzero(thin)
     # The thin one, laid into the middle of the thick one, lies within it but for a pixel of rounding.
     down, across = ((a - b) // 2 for a, b in zip(thick.shape, thin.shape))
