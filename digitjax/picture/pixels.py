@@ -28,10 +28,10 @@ class PictureError(ValueError):
 
 
 def read_picture(source: Any) -> Pixels:
-    """Pixels of a path, of a file's bytes, of a PIL image or of an array, the right way up.
+    """Pixels of a path, of a file's bytes, of an open file, of a PIL image or of an array, the right way up.
 
-    Arrays are H x W, H x W x 1, x 3 (RGB) or x 4 (RGBA): booleans, integers up to 255 (or 65535 as uint16), or floats
-    from 0 to 1 or to 255. A large JPEG comes back reduced.
+    Arrays are H x W, H x W x 1, x 3 (RGB) or x 4 (RGBA), or have these before H: booleans, integers up to 255 (or 65535
+    as uint16), or floats from 0 to 1 or to 255. A large JPEG comes back reduced.
 
     Raises:
       PictureError: the picture is bad; nothing else is raised.
@@ -54,6 +54,11 @@ def read_sized(source: Any) -> tuple[Pixels, Size]:
 
     if isinstance(source, Image.Image):
         return _checked(*_from_pil(source))
+    if callable(read := getattr(source, "read", None)):
+        try:
+            source = read()
+        except (OSError, ValueError) as error:  # closed, or opened as text
+            raise PictureError(f"the file cannot be read ({error}): open it anew, as 'rb'") from error
     if not isinstance(source, bytes | bytearray | memoryview):
         raise PictureError(
             f"{type(source).__name__} is no picture: give a path, a file's bytes, a PIL image or an array"
@@ -159,6 +164,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     """uint8 pixels of an array, H x W or H x W x 3."""
     if array.shape == (28 * 28,):  # a row of a table
         array = array.reshape(28, 28)
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = np.moveaxis(array, 0, 2)  # PyTorch's order
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or not array.size:
@@ -166,6 +173,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
             f"an array of shape {array.shape} is no picture: "
             "send height x width, or height x width x 3 or 4 with colours last"
         )
+    if array.dtype.name == "bfloat16":  # which NumPy takes for no number
+        array = array.astype(np.float32)
     kind = array.dtype.kind
     if kind not in "buif":
         raise PictureError(f"an array of {array.dtype} is no picture: send uint8")

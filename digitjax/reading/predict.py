@@ -93,9 +93,9 @@ class Predictor:
         self._devices = device.data_parallel(local=True)
 
     def predict(self, pictures: Any) -> Any:
-        """A `Prediction` of one picture (a path, bytes, a PIL image, an array), or a list of them for many.
+        """A `Prediction` of one picture (a path, bytes, a file, a PIL image, an array), or a list of them for many.
 
-        Many is a list, a tuple or an N x 28 x 28 array.
+        Many is a list, a tuple, or an array of N x 28 x 28, N x 784, or of four axes (colours last or before height).
 
         Raises:
           PictureError: a picture is bad.
@@ -105,10 +105,9 @@ class Predictor:
         """
         from digitjax.picture.canonical import searched
 
-        many = isinstance(pictures, list | tuple) or (
-            isinstance(pictures, np.ndarray) and pictures.ndim == 3 and pictures.shape[1:] == (28, 28)
-        )
-        sources = list(pictures) if many else [pictures]
+        shape = np.shape(pictures) if hasattr(pictures, "__array__") else ()
+        many = isinstance(pictures, list | tuple) or len(shape) == 4 or shape[1:] in ((28, 28), (784,))
+        sources = (list(np.asarray(pictures)) if shape else list(pictures)) if many else [pictures]
         answers = self.answers([searched(source) for source in sources])
         return answers if many else answers[0]
 

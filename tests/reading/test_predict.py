@@ -1,9 +1,12 @@
 """A predictor gives the model's own logits for any number of pictures, from any thread."""
 
+import contextlib
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +16,8 @@ from digitjax.base import device
 from digitjax.base.config import ModelConfig
 from digitjax.generated import hands
 from digitjax.network import model
+from digitjax.picture.canonical import fitted
+from digitjax.picture.pixels import PictureError
 from digitjax.reading import predict, strips
 from digitjax.reading.predict import DOUBT, LARGEST, Judged, Predictor, _parts, together
 
@@ -20,6 +25,7 @@ CONFIG = ModelConfig("small", (4, 6), (1, 1), "VALID", False, "flatten", hidden=
 VARIABLES = model.init(CONFIG, jax.random.key(0))
 IMAGES = np.random.default_rng(0).integers(0, 256, (2 * LARGEST + 7, 28, 28)).astype(np.uint8)
 LOGITS = np.asarray(model.logits(CONFIG, VARIABLES, IMAGES))
+loaded = functools.cache(predict.load)
 
 
 @given(st.integers(0, 500))
@@ -50,7 +56,7 @@ def test_threads_may_share_a_predictor():
 def test_a_second_network_is_asked_where_the_first_doubts_and_there_alone():
     """Digits of hands that none learnt from; the reference is the line network's own sum over all ways."""
     digits = hands.digits((np.arange(600) % 10).astype(np.int32), 4321)
-    predictor = predict.load()
+    predictor = loaded()
     alone, both = predictor.judge_alone(digits.images), predictor.judge(digits.images)
     doubted = alone.confidences < DOUBT
     assert 20 < doubted.sum() < 200
@@ -81,3 +87,34 @@ def test_what_two_networks_say_together_is_a_distribution_and_never_makes_a_digi
     np.testing.assert_array_equal(both.verdicts == 2, alone.verdicts == 2)
     agree = doubted[rows[doubted].argmax(1) == second[doubted].argmax(1)]
     np.testing.assert_array_equal(both.digits[agree], alone.digits[agree])
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["colours last", "colours first", "rows", "plain"]),
+    st.sampled_from([np.uint8, np.float32, jnp.bfloat16]),
+)
+def test_a_batch_in_any_layout_and_type_is_answered_as_its_pictures_one_by_one(count, seed, layout, dtype):
+    rng, shipped = np.random.default_rng(seed), loaded()
+    images = np.stack([fitted(hands.draw(rng, int(digit)) / np.float32(255)) for digit in rng.integers(0, 10, count)])
+    images = np.where(images > 127, 255, 0).astype(np.uint8)  # which every type holds
+    typed = jnp.asarray(images / 255, dtype) if dtype is not np.uint8 else images
+    laid = {"colours last": typed[..., None], "colours first": typed[:, None], "rows": typed.reshape(count, 784)}
+    found = shipped.predict(laid.get(layout, typed))
+    for got, want in zip(found, [shipped.predict(image) for image in images], strict=True):
+        assert (got.digit, got.verdict, got.several) == (want.digit, want.verdict, want.several)
+        np.testing.assert_allclose(got.probabilities, want.probabilities, atol=1e-4)
+
+
+def test_a_picture_is_read_from_an_open_file_and_in_pytorchs_order(tmp_path):
+    picture = np.full((40, 30, 3), 255, np.uint8)
+    cv2.line(picture, (15, 6), (13, 34), (0, 0, 200), 3)
+    cv2.imwrite(str(tmp_path / "one.png"), picture[..., ::-1])
+    shipped = loaded()
+    want = shipped.predict(picture)
+    with (tmp_path / "one.png").open("rb") as file:
+        assert shipped.predict(file) == want == shipped.predict(np.moveaxis(picture, 2, 0))
+    for bad in (file, (tmp_path / "one.png").open(encoding="utf-8")):
+        with pytest.raises(PictureError, match="open it anew"), contextlib.closing(bad):
+            shipped.predict(bad)
