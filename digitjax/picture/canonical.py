@@ -1,5 +1,6 @@
 """Any picture of a digit -> the 28x28 that MNIST would have made of it."""
 
+import math
 from typing import Any, NamedTuple
 
 import cv2
@@ -7,11 +8,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from digitjax.picture.frames import unframed
-from digitjax.picture.ink import Ink, bright_on_dark, ink, quantile, ring, unpasted
-from digitjax.picture.pixels import read_picture
+from digitjax.picture.ink import Ink, bright_on_dark, grey_of, ink, quantile, ring, unpasted
+from digitjax.picture.pixels import Pixels, read_picture
 
 SEARCH_SIDE = 800  # the ink is looked for at this size, and then looked at again where it is
 CLOSE_SIDE = 200
+SMALL_SIDE = 32  # what is no larger may be shown enlarged
 CROWD = 6  # pieces of like size: they are a pattern, or a number, but no digit
 
 
@@ -45,9 +47,9 @@ def searched(source: Any) -> Searched:
       PictureError: as for `canonical`.
     """
     known = (
-        isinstance(source, np.ndarray) and source.shape == (28, 28) and source.dtype == np.uint8 and source.max() > 1
+        isinstance(source, np.ndarray) and source.shape == (28, 28) and source.dtype == np.uint8 and source.max() > 16
     )
-    picture = source if known else read_picture(source)
+    picture = source if known else _unenlarged(read_picture(source))
     if picture.shape == (28, 28):
         if (centred := _already(picture)) is not None:
             return Searched(centred, None)
@@ -55,7 +57,9 @@ def searched(source: Any) -> Searched:
             return Searched(picture, None)
         picture = _without_bands(picture)
     picture = unpasted(picture)
-    if min(picture.shape[:2]) < 12:
+    if max(picture.shape[:2]) <= SMALL_SIDE and picture.shape != (28, 28):  # these may have something drawn over them
+        picture = _with_margin(picture)
+    if min(picture.shape[:2]) < 24:
         picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     zoom = SEARCH_SIDE / max(picture.shape)
     found = ink(cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else picture)
@@ -77,6 +81,36 @@ def searched(source: Any) -> Searched:
         again = ink(cv2.resize(crop, None, fx=closer, fy=closer, interpolation=cv2.INTER_AREA) if closer < 1 else crop)
         strokes = (_main_digit(unframed(again)) or digit)[1]
     return Searched(fitted(strokes), beside)
+
+
+def _unenlarged(picture: Pixels) -> Pixels:
+    """A small picture again of which each pixel was made a square of equal ones, for a screen or a plot."""
+    height, width = picture.shape[:2]
+    factor = math.gcd(height, width)
+    if max(height, width) <= SMALL_SIDE or factor < max(height, width) / SMALL_SIDE:
+        return picture
+    for axis in (0, 1):
+        lines = picture if axis == 0 else picture.swapaxes(0, 1)
+        if not np.array_equal(lines[0], lines[1]):  # at once, where it is a photo
+            return picture
+        for place in np.flatnonzero((lines[1:] != lines[:-1]).reshape(len(lines) - 1, -1).any(1)) + 1:
+            factor = math.gcd(factor, int(place))
+            if factor < max(height, width) / SMALL_SIDE:
+                return picture
+    return picture[::factor, ::factor] if min(height, width) >= 8 * factor else picture
+
+
+def _with_margin(picture: Pixels) -> Pixels:
+    """A small picture with paper around it, where its ink reaches its border and its paper is even."""
+    grey = grey_of(picture)
+    paper = int(grey.min() if bright_on_dark(grey) else grey.max())
+    apart = cv2.absdiff(grey, np.full_like(grey, paper))
+    border = ring(apart)
+    ground = border[border < apart.max() / 2]
+    if border.max() < 60 or len(ground) < 0.2 * len(border) or np.median(ground) > 24:
+        return picture
+    margin = max(2, min(grey.shape) // 6)
+    return cv2.copyMakeBorder(grey, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=paper)
 
 
 def _in_form(picture: UInt8[np.ndarray, "28 28"]) -> bool:

@@ -110,7 +110,7 @@ def bright_on_dark(grey: np.ndarray, several: bool = False) -> bool:
         paper = [rows[:, side].mean() for rows in corners for side in (slice(reach), slice(-reach, None))]
         votes = np.sign((small.min() + small.max()) / 2 - paper).sum()
         if votes:
-            return votes > 0
+            return bool(votes > 0)
     fine, near, far = (small - cv2.blur(small, (max(9, min(small.shape) // share) | 1,) * 2) for share in (8, 3, 2))
     # Products, for NumPy's power of floats takes a hundred times as long.
     skews = [float((d * d * d).mean()) / (float((d * d).mean()) + 1e-6) ** 1.5 for d in (fine, near)]

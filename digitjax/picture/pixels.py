@@ -191,8 +191,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
             top for top in (1, 16, 255, 4095, 65535) if high <= top and not (top == 255 and array.dtype == np.uint16)
         )
         array = np.round(array.astype(np.float32) * (255 / top)).astype(np.uint8)
-    elif array.max() <= 1:  # a mask
-        array = array * np.uint8(255)
+    elif array.max() <= 16:  # a mask, or four bits, as above
+        array = np.round(array * (np.float32(255) / (1 if array.max() <= 1 else 16))).astype(np.uint8)
     return _without_alpha(array) if array.ndim == 3 and array.shape[2] == 4 else array
 
 

@@ -22,7 +22,7 @@ from digitjax.reading.trust import VERDICTS, Trust, judge
 LARGEST = 32
 """Pictures in the largest compiled batch on a CPU: what it computes with stays in a core's cache."""
 LARGEST_OF_AN_ACCELERATOR = 1024
-DOUBT, AGREED, ALONE = 0.95, 0.7, 0.5
+DOUBT, AGREED, ALONE = 0.98, 0.7, 0.5
 """Below this confidence a second network is asked; an answer of both is a digit from that confidence up,
 where the second holds it for one digit, and no more than one, with this probability."""
 Second = Callable[[np.ndarray], np.ndarray]

@@ -76,6 +76,33 @@ def test_a_crowd_of_like_pieces_is_no_digit(digits, columns):
     assert canonical(wall).any() == (2 * columns < 6)
 
 
+@given(st.integers(0, 299), st.integers(10, 32), st.integers(2, 40), st.sampled_from(["bright", "dark", "colour"]))
+def test_pixels_shown_as_squares_are_the_pixels(digits, which, side, factor, ink):
+    """Screens, plots and `np.kron` enlarge so: what comes is the small picture again."""
+    small = cv2.resize(digits[which], (side, side), interpolation=cv2.INTER_AREA)
+    small = {"bright": small, "dark": 255 - small, "colour": np.dstack([small // 2, small, small])}[ink]
+    factor = max(factor, 32 // side + 1)
+    large = small.repeat(factor, 0).repeat(factor, 1)
+    np.testing.assert_array_equal(canonical(large), canonical(small))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("side", [8, 10, 13, 16, 24])
+def test_a_small_digit_cut_out_to_its_own_box_has_the_form_that_it_has_with_a_margin(digits, side, dark):
+    """Nine in ten within 30 grey levels, as far as a sample can tell: a pixel is a lot of so few."""
+
+    def forms(digit: np.ndarray) -> list[np.ndarray]:
+        left, top, width, height = cv2.boundingRect((digit > 40).astype(np.uint8))
+        box = digit[top : top + height, left : left + width]
+        zoom = side / max(box.shape)
+        size = max(8, round(zoom * width)), max(8, round(zoom * height))
+        small = cv2.resize(box, size, interpolation=cv2.INTER_AREA)
+        return [canonical(255 - one if dark else one) for one in (small, np.pad(small, 3))]
+
+    little = sum(difference_but_for_place(*forms(digit)) < 30 for digit in digits[:200])
+    assert stats.binomtest(little, 200, 0.9, "less").pvalue > 0.05
+
+
 @given(st.integers(0, 299), st.integers(2, 130), st.integers(2, 130))
 def test_place_on_the_page_does_not_matter(digits, which, left, top):
     digit = digits[which]
