@@ -57,9 +57,10 @@ def searched(source: Any) -> Searched:
             return Searched(picture, None)
         picture = _without_bands(picture)
     picture = unpasted(picture)
+    small = picture
     if max(picture.shape[:2]) <= SMALL_SIDE and picture.shape != (28, 28):  # these may have something drawn over them
         picture = _with_margin(picture)
-    if min(picture.shape[:2]) < 24:
+    if min(small.shape[:2]) < (12 if picture is small else 20):
         picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     zoom = SEARCH_SIDE / max(picture.shape)
     found = ink(cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else picture)
@@ -101,13 +102,16 @@ def _unenlarged(picture: Pixels) -> Pixels:
 
 
 def _with_margin(picture: Pixels) -> Pixels:
-    """A small picture with paper around it, where its ink reaches its border and its paper is even."""
+    """A small picture with paper around it, where its one piece of ink reaches its border and its paper is even."""
     grey = grey_of(picture)
     paper = int(grey.min() if bright_on_dark(grey) else grey.max())
     apart = cv2.absdiff(grey, np.full_like(grey, paper))
     border = ring(apart)
     ground = border[border < apart.max() / 2]
     if border.max() < 60 or len(ground) < 0.2 * len(border) or np.median(ground) > 24:
+        return picture
+    _, _, pieces, _ = cv2.connectedComponentsWithStats((apart > apart.max() / 2).view(np.uint8), connectivity=8)
+    if pieces[1:, cv2.CC_STAT_AREA].max() < 0.9 * pieces[1:, cv2.CC_STAT_AREA].sum():  # a form's, or a neighbour's
         return picture
     margin = max(2, min(grey.shape) // 6)
     return cv2.copyMakeBorder(grey, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=paper)
