@@ -87,18 +87,17 @@ def searched(source: Any) -> Searched:
 def _unenlarged(picture: Pixels) -> Pixels:
     """A small picture again of which each pixel was made a square of equal ones, for a screen or a plot."""
     height, width = picture.shape[:2]
+    least = -(-max(height, width) // SMALL_SIDE)
     factor = math.gcd(height, width)
-    if max(height, width) <= SMALL_SIDE or factor < max(height, width) / SMALL_SIDE:
+    if least == 1 or factor < least:
         return picture
-    for axis in (0, 1):
-        lines = picture if axis == 0 else picture.swapaxes(0, 1)
-        if not np.array_equal(lines[0], lines[1]):  # at once, where it is a photo
-            return picture
-        for place in np.flatnonzero((lines[1:] != lines[:-1]).reshape(len(lines) - 1, -1).any(1)) + 1:
-            factor = math.gcd(factor, int(place))
-            if factor < max(height, width) / SMALL_SIDE:
-                return picture
-    return picture[::factor, ::factor] if min(height, width) >= 8 * factor else picture
+    for lines in (picture[:, ::least], picture[::least].swapaxes(0, 1)):  # squares of this size are all met
+        changes = np.flatnonzero((lines[1:] != lines[:-1]).reshape(len(lines) - 1, -1).any(1)) + 1
+        factor = math.gcd(factor, *changes.tolist())
+    if factor < least or min(height, width) < 8 * factor:
+        return picture
+    small = picture[::factor, ::factor]
+    return small if np.array_equal(small.repeat(factor, 0).repeat(factor, 1), picture) else picture
 
 
 def _with_margin(picture: Pixels) -> Pixels:
