@@ -12,7 +12,7 @@ from jaxtyping import Int32, UInt8
 
 from digitjax.data.formats import Dataset
 from digitjax.generated import fonts
-from digitjax.generated.pen import Draw, Stroke, arc, curve, joined, pick, written
+from digitjax.generated.pen import Draw, Number, Stroke, arc, curve, joined, written
 from digitjax.picture.canonical import fitted
 
 
@@ -60,6 +60,11 @@ def joined_to(dataset: Dataset, share: float, seed: int, folder: str = "") -> Da
     return Dataset(np.concatenate([dataset.images, made]), np.concatenate([dataset.labels, labels]))
 
 
+def pick(rng: Draw, *shares: Number) -> int:
+    """Which of several ways, by their shares."""
+    return int(rng.choice(len(shares), p=np.array(shares) / sum(shares)))
+
+
 def _zero(rng: Draw) -> list[Stroke]:
     """Closed, not quite closed, with a loop or a hook at the top, slashed, begun or left with a tail, or with both."""
     across, way, direction = rng.uniform(0.18, 0.46), pick(rng, 5, 2, 2, 1.2, 0.8, 1.5), rng.choice([-1, 1])
@@ -83,11 +88,11 @@ def _zero(rng: Draw) -> list[Stroke]:
 
 
 def _ribbon(rng: Draw) -> Stroke:
+    """A ring that is open, or closed twice over, below or above, with a tail to the side on which each end lies."""
     across, place = rng.uniform(0.35, 0.75), rng.uniform(-50, 50)
     lap = rng.uniform(-40, 70)  # degrees that are gone twice: below 0 its ends stay apart
     ring = arc(0.5, 0.5, across, 0.5, 90 + place + lap / 2, 360 + lap)[:: rng.choice([-1, 1])]
     begin, end = (rng.uniform(0, 0.5), rng.uniform(-0.05, 0.1)), (rng.uniform(0, 0.45), rng.uniform(-0.02, 0.12))
-    # The left end of a ring that is open below is the one that crosses, where its ends cross.
     first, last = (1, -1) if ring[0, 0] > ring[-1, 0] else (-1, 1)
     parts = [ring]
     if rng.random() < 0.6:

@@ -80,8 +80,3 @@ def _shaken(rng: Draw, stroke: Stroke, amount: float) -> Stroke:
     wander = curve(rng.normal(0, amount, (6, 2)) * 2)
     along = np.linspace(0, len(wander) - 1, len(fine))
     return fine + np.stack([np.interp(along, np.arange(len(wander)), wander[:, axis]) for axis in (0, 1)], 1)
-
-
-def pick(rng: Draw, *shares: Number) -> int:
-    """Which of several ways, by their shares."""
-    return int(rng.choice(len(shares), p=np.array(shares) / sum(shares)))

@@ -57,11 +57,10 @@ def searched(source: Any) -> Searched:
             return Searched(picture, None)
         picture = _without_bands(picture)
     picture = unpasted(picture)
-    small = picture
-    if max(picture.shape[:2]) <= SMALL_SIDE and picture.shape != (28, 28):  # these may have something drawn over them
+    if max(picture.shape[:2]) <= SMALL_SIDE and picture.shape[:2] != (28, 28):  # these may be drawn over
         picture = _with_margin(picture)
-    if min(small.shape[:2]) < (12 if picture is small else 20):
-        picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    if min(picture.shape[:2]) < 12:
+        picture = _thrice(picture)
     zoom = SEARCH_SIDE / max(picture.shape)
     found = ink(cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else picture)
     digit = _main_digit(unframed(found))
@@ -101,7 +100,10 @@ def _unenlarged(picture: Pixels) -> Pixels:
 
 
 def _with_margin(picture: Pixels) -> Pixels:
-    """A small picture with paper around it, where its one piece of ink reaches its border and its paper is even."""
+    """A small picture with paper around it, where its one piece of ink reaches its border and its paper is even.
+
+    One of below 20 pixels comes enlarged, too.
+    """
     grey = grey_of(picture)
     paper = int(grey.min() if bright_on_dark(grey) else grey.max())
     apart = cv2.absdiff(grey, np.full_like(grey, paper))
@@ -113,7 +115,12 @@ def _with_margin(picture: Pixels) -> Pixels:
     if pieces[1:, cv2.CC_STAT_AREA].max() < 0.9 * pieces[1:, cv2.CC_STAT_AREA].sum():  # a form's, or a neighbour's
         return picture
     margin = max(2, min(grey.shape) // 6)
-    return cv2.copyMakeBorder(grey, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=paper)
+    wider = cv2.copyMakeBorder(grey, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=paper)
+    return _thrice(wider) if min(grey.shape) < 20 else wider
+
+
+def _thrice(picture: Pixels) -> Pixels:
+    return cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
 
 
 def _in_form(picture: UInt8[np.ndarray, "28 28"]) -> bool:

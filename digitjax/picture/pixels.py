@@ -180,19 +180,17 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         raise PictureError(f"an array of {array.dtype} is no picture: send uint8")
     if kind == "f" and not np.isfinite(array).all():
         raise PictureError("the array has NaN or infinite values: send finite numbers from 0 to 1 or from 0 to 255")
-    if array.dtype != np.uint8:
+    if array.dtype != np.uint8 or array.max() <= 16:
         low, high = float(array.min()), float(array.max())
         if low < 0 or high > 65535 or (kind == "f" and high > 255):
             raise PictureError(
                 f"the array's values run from {low:g} to {high:g}: send 0 to 1 as floats, 0 to 255, or uint16"
             )
-        # The bits that are in use: scikit-learn's digits have 4 (up to 16), cameras store 12 into 16.
+        # The bits that are in use: a mask has 1, scikit-learn's digits have 4 (up to 16), cameras store 12 into 16.
         top = next(
             top for top in (1, 16, 255, 4095, 65535) if high <= top and not (top == 255 and array.dtype == np.uint16)
         )
         array = np.round(array.astype(np.float32) * (255 / top)).astype(np.uint8)
-    elif array.max() <= 16:  # a mask, or four bits, as above
-        array = np.round(array * (np.float32(255) / (1 if array.max() <= 1 else 16))).astype(np.uint8)
     return _without_alpha(array) if array.ndim == 3 and array.shape[2] == 4 else array
 
 

@@ -107,7 +107,9 @@ class Predictor:
 
         shape = np.shape(pictures) if hasattr(pictures, "__array__") else ()
         many = isinstance(pictures, list | tuple) or len(shape) == 4 or shape[1:] in ((28, 28), (784,))
-        sources = (list(np.asarray(pictures)) if shape else list(pictures)) if many else [pictures]
+        if many and shape:
+            pictures = np.asarray(pictures)  # at once, not picture by picture from a device
+        sources = list(pictures) if many else [pictures]
         answers = self.answers([searched(source) for source in sources])
         return answers if many else answers[0]
 

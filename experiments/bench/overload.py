@@ -157,10 +157,13 @@ def json_alone(sides: Mapping[str, Path], turns: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {side: [] for side in sides}
     with contextlib.ExitStack() as servers:
         ports = {side: servers.enter_context(in_checkout(checkout)) for side, checkout in sides.items()}
+        asking = {
+            side: [asked(port, ("predict", body, "application/json")) for body in bodies]
+            for side, port in ports.items()
+        }
         for turn in range(turns + 1):  # the first is no more than a warm-up
-            for side, port in list(ports.items())[:: 1 if turn % 2 else -1]:
-                asked_for = [asked(port, ("predict", body, "application/json")) for body in bodies]
-                row = measure(f"http://127.0.0.1:{port}/predict", asked_for, 64, 1.0)
+            for side in list(sides)[:: 1 if turn % 2 else -1]:
+                row = measure(f"http://127.0.0.1:{ports[side]}/predict", asking[side], 64, 1.0)
                 found[side] += [row["requests_per_second"]] if turn else []
     return found
 
