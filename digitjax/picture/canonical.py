@@ -50,14 +50,15 @@ def searched(source: Any) -> Searched:
         isinstance(source, np.ndarray) and source.shape == (28, 28) and source.dtype == np.uint8 and source.max() > 16
     )
     picture = source if known else _unenlarged(read_picture(source))
-    if picture.shape == (28, 28):
+    if picture.shape[:2] == (28, 28):
+        picture = grey_of(picture)  # MNIST's form may come as a file in colour
         if (centred := _already(picture)) is not None:
             return Searched(centred, None)
         if _in_form(picture) or _in_weather(picture):
             return Searched(picture, None)
         picture = _without_bands(picture)
     picture = unpasted(picture)
-    if max(picture.shape[:2]) <= SMALL_SIDE and picture.shape[:2] != (28, 28):  # these may be drawn over
+    if max(picture.shape[:2]) <= SMALL_SIDE and picture.shape != (28, 28):  # these may be drawn over
         picture = _with_margin(picture)
     if min(picture.shape[:2]) < 12:
         picture = _thrice(picture)
@@ -67,7 +68,7 @@ def searched(source: Any) -> Searched:
     if digit is None:
         return Searched(np.zeros((28, 28), np.uint8), None)
     (left, top, width, height), strokes, beside = digit
-    if picture.shape[:2] == (28, 28) and _in_place(left, top, width, height):
+    if picture.shape == (28, 28) and _in_place(left, top, width, height):
         kept = np.zeros((28, 28), np.uint8)
         kept[top : top + height, left : left + width] = np.round(strokes * 255)
         return Searched(kept, None)

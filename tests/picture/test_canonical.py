@@ -116,6 +116,17 @@ def test_polarity_does_not_matter(digits, which):
     np.testing.assert_array_equal(canonical(255 - picture), canonical(picture))
 
 
+@given(st.integers(0, 299), st.integers(0, 2**32 - 1), st.sampled_from(["plain", "bands", "fog"]))
+def test_mnists_form_saved_in_colour_is_what_it_is_in_grey(digits, which, seed, weather):
+    rng, picture = np.random.default_rng(seed), digits[which].copy()
+    if weather == "bands":
+        picture[:, :9] = 255 - picture[:, :9]
+    elif weather == "fog":
+        fog = cv2.resize(rng.uniform(20, 180, (4, 4)), (28, 28), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+        picture = np.round(fog + (255 - fog) * (picture / 300)).astype(np.uint8)
+    np.testing.assert_array_equal(canonical(np.dstack([picture] * 3)), canonical(picture))
+
+
 @given(st.integers(0, 299), st.integers(0, 60))
 def test_the_light_does_not_matter(digits, which, darker):
     grey = page(digits[which]) * 0.7
