@@ -25,6 +25,8 @@ MOST_HEAD = 65_536
 """Bytes of a request before its body, where they come in more than one piece."""
 
 
+ACCEPTS = 16
+"""Connections that are let in at a time."""
 LINGER = 2.0
 """Seconds in which a client may go on sending what was refused, so that it reads why: a reset would lose the answer."""
 
@@ -190,6 +192,12 @@ class Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
 
 
+def at_a_time(listener: socket.socket, count: int) -> list[socket.socket]:
+    """One listening socket under so many names: libuv lets in one connection a name and turn of its loop, which a batch
+    makes long."""
+    return [listener, *(listener.dup() for _ in range(count - 1))]
+
+
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Answers until SIGTERM or SIGINT.
 
@@ -214,6 +222,6 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=int(settings.deadline) + 1,
         backlog=settings.max_connections,
     )
-    Server(config, service, started).run([listener])
+    Server(config, service, started).run(at_a_time(listener, ACCEPTS))
     logs.event("stopped")
     logs.stop()
