@@ -11,33 +11,50 @@ from typing import Any
 import numpy as np
 
 from digitjax.base.errors import DigitjaxError
+from digitjax.data import arrow
+from digitjax.data.arrow import COUNTS, LABELS
 
 TAKEN = (
-    "a folder a class, IDX files, .npz, .mat, .h5 (images and labels, x_train and y_train, train/data and train/target "
-    "...), .npy (images.npy beside labels.npy), .parquet or .arrow, .csv, .tsv or .arff (a row a picture: its grey "
-    "levels and its label)"
+    "a folder a class, a folder of pictures with a labels.csv (file,label), IDX files, .npz, .mat, .h5 (images and "
+    "labels, x_train and y_train, train/data and train/target ...), .npy (images.npy beside labels.npy), .parquet, "
+    ".feather or .arrow, .csv, .tsv or .arff (a row a picture: its grey levels and its label)"
 )
 """The forms of digits that are read, for messages."""
+SUFFIXES = (*arrow.SUFFIXES, ".npz", ".mat", ".h5", ".hdf5", ".csv", ".tsv", ".arff")
+"""Of files that may hold images and labels."""
 MOST_BYTES = 8 << 30
 """Of one array, unpacked: a header may claim anything."""
 IMAGES = ("images", "image", "x", "data", "pixels", "features", "fea")
-LABELS = ("labels", "label", "y", "target", "targets", "class", "classes", "digit", "gnd")
 PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation", "dev"), "val"
 )
 _GZIP = b"\x1f\x8b"
+_STRANGE = (
+    (rb"PK\x03\x04", "is a zip archive: unpack it, and name the folder or file that was in it"),
+    (rb"\x80[\x02-\x05]|\(dp|\(lp", "is a pickle, which would run what it says: save its arrays by np.savez"),
+    (rb"SQLite format 3", "is a database: save its rows as .csv"),
+    (rb"\s*[\[{]", "is JSON: save it as .csv, a row a picture, or its arrays by np.savez"),
+    (
+        rb"[^\0]{1,100}\0{1,99}(?s:.{157})ustar",
+        "is a tar archive: unpack it, and name the folder or file that was in it",
+    ),
+)
+"""What a file that is none of ours is, by its first bytes, and what to do with it."""
 _SQUARES = [side * side for side in range(8, 129)]
 
 
 def read(file: Path) -> Mapping[str, np.ndarray]:
-    """Every array of numbers in a file; of a table of numbers `images` and, where it has them, `labels`.
+    """Every array of numbers or words in a file; of a table of numbers `images` and, where it has them, `labels`.
 
     Raises:
       DigitjaxError: the file is in no form that is taken, or damaged.
     """
-    kind = file.suffix.lower() if file.suffix.lower() != ".gz" else Path(file.stem).suffix.lower()
+    kind = kind_of(file)
     readers = {".npz": _npz, ".npy": _npy, ".mat": _mat, ".h5": _hdf5, ".hdf5": _hdf5}
+    readers |= dict.fromkeys(arrow.SUFFIXES, arrow.numbers)
     try:
+        if kind not in readers and (what := _strange(file)):
+            raise DigitjaxError(f"{file} {what}")
         found = readers.get(kind, _table)(file)
     # The readers of other formats raise whatever a damaged file leads them to.
     except (Exception, MemoryError) as error:
@@ -45,13 +62,47 @@ def read(file: Path) -> Mapping[str, np.ndarray]:
             raise
         what = f"is no readable {kind} file of numbers" if kind in readers else "has lines that are no row of numbers"
         raise DigitjaxError(f"{file} {what}: give {TAKEN}") from error
-    return {name: array for name, array in found.items() if array.dtype.kind in "buif"}
+    return {name: array for name, array in found.items() if array.dtype.kind in "buifSU"}
+
+
+def kind_of(file: Path) -> str:
+    """Its suffix, without that of a packer."""
+    return file.suffix.lower() if file.suffix.lower() != ".gz" else Path(file.stem).suffix.lower()
+
+
+def _strange(file: Path) -> str:
+    start = _start(file)
+    return next((told for mark, told in _STRANGE if re.match(mark, start)), "")
 
 
 def parts(found: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images and labels among arrays, by part: '' (undivided), train, val, test."""
+    """Images and labels among arrays, by part: '' (undivided), train, val, test.
+
+    An array a digit (train0 to train9) is images with their labels; of two arrays that nobody named, as `np.savez`
+    leaves them, the larger is the images.
+    """
     images, labels = by_part(found, IMAGES), by_part(found, LABELS)
-    return {part: (images[part], labels[part]) for part in images if part in labels}
+    if pairs := {part: (images[part], labels[part]) for part in images if part in labels}:
+        return pairs
+    digits: dict[str, dict[int, np.ndarray]] = {}
+    for name, array in found.items():
+        if (named := re.fullmatch(r"(.*?)[-_ /]?([0-9])", name)) and array.ndim > 1:
+            digits.setdefault(named[1], {})[int(named[2])] = array
+    for name, arrays in digits.items():
+        if len(arrays) == 10 and len({array.shape[1:] for array in arrays.values()}) == 1:
+            counts = [len(arrays[digit]) for digit in range(10)]
+            joined = np.concatenate([arrays[digit] for digit in range(10)])
+            pairs[part_named(name) or ""] = joined, np.repeat(np.arange(10), counts)
+    if not pairs and len(found) == 2 and all(name.startswith("arr_") for name in found):
+        some, other = sorted(found.values(), key=lambda array: -array.size)
+        pairs[""] = some, other
+    return pairs
+
+
+def part_named(name: str) -> str | None:
+    """The part of a data set that a name is about: x_train, trainX, train/data, trainingSet, t10k ..."""
+    tokens = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.replace("t10k", "test"))
+    return next((PARTS[token.lower()] for token in tokens if token.lower() in PARTS), None)
 
 
 def by_part(found: Mapping[str, np.ndarray], words: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -59,20 +110,20 @@ def by_part(found: Mapping[str, np.ndarray], words: tuple[str, ...]) -> dict[str
     chosen: dict[str, np.ndarray] = {}
     for word in reversed(words):  # the first words count most
         for name, array in found.items():
-            tokens = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.replace("t10k", "test"))
-            tokens = [token.lower() for token in tokens]
-            if word in tokens:
-                chosen[next((PARTS[token] for token in tokens if token in PARTS), "")] = array
+            if word in map(str.lower, re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)):
+                chosen[part_named(name) or ""] = array
     return chosen
 
 
 def is_table(file: Path) -> bool:
     """Whether a file holds rows of numbers, whatever it is called."""
+    return re.fullmatch(rb"([-+\d.eE\"']+[\s,;]+){50,}[-+\d.eE\"']*", _start(file)) is not None
+
+
+def _start(file: Path) -> bytes:
     with file.open("rb") as stream:
         start = stream.read(4096)
-    if start[:2] == _GZIP:
-        start = zlib.decompressobj(wbits=31).decompress(start, 4096)
-    return re.fullmatch(rb"([-+\d.eE\"']+[\s,;]+){50,}[-+\d.eE\"']*", start) is not None
+    return zlib.decompressobj(wbits=31).decompress(start, 4096) if start[:2] == _GZIP else start
 
 
 def _bounded(name: str, shape: tuple[int, ...], size: int) -> None:
@@ -151,6 +202,8 @@ def _table(file: Path) -> Mapping[str, np.ndarray]:
     if not lines:  # NumPy would warn, on the user's terminal
         raise DigitjaxError(f"{file} has no rows of numbers: give {TAKEN}")
     rows = np.loadtxt(lines, delimiter=delimiter, dtype=np.float32, ndmin=2)
+    if head and head[0] in COUNTS and len(head) == rows.shape[1]:
+        head, rows = head[1:], rows[:, 1:]
     return _columns(file, rows, [place for place, name in enumerate(head) if name in LABELS])
 
 

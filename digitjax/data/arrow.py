@@ -6,10 +6,16 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from digitjax.base.disk import stamp
 from digitjax.base.errors import DigitjaxError, first_line, require
 
-SUFFIXES = (".parquet", ".arrow")
+SUFFIXES = (".parquet", ".arrow", ".feather")
+LABELS = ("labels", "label", "y", "target", "targets", "class", "classes", "digit", "gnd")
+"""What labels are called, in files of any kind."""
+COUNTS = ("", "id", "index", "idx", "row", "row_id", "unnamed: 0", "__index_level_0__")
+"""What a column is called that counts rows."""
 _DECODED_AT_ONCE = 64
 
 
@@ -27,11 +33,11 @@ class Table(NamedTuple):
         return {"pictures": self.size, "column": self.column, "stamp": stamp(self.file)}
 
 
-def table(file: Path) -> Table:
-    """The column of pictures of a Parquet or Arrow file.
+def table(file: Path) -> Table | None:
+    """The column of pictures of a Parquet or Arrow file; None where it has none (then `numbers` may be its).
 
     Raises:
-      DigitjaxError: it has none, or is damaged.
+      DigitjaxError: it is damaged.
     """
     require("pyarrow")
     import pyarrow as pa
@@ -47,12 +53,37 @@ def table(file: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         told = f"{file} is no {file.suffix} file, or damaged ({first_line(error)}): name another file"
         raise DigitjaxError(told) from error
-    names = ", ".join(schema.names)
-    raise DigitjaxError(f"{file} has no column of pictures, or of 784 bytes each, among {names}: name another file")
+    return None
+
+
+def numbers(file: Path) -> Mapping[str, np.ndarray]:
+    """Every column as an array: lists of one shape as the pictures that they are, columns of single numbers side by
+    side as `images`, whatever they are called; words and labels stay apart.
+
+    Raises:
+      ValueError, pyarrow.ArrowException: lists of several shapes.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    whole = pyarrow.parquet.read_table(file) if file.suffix == ".parquet" else _arrow(file)
+    found, single = {}, []
+    for name in whole.column_names:
+        values, shape = whole.column(name).combine_chunks(), [whole.num_rows]
+        values = values.storage if isinstance(values, pa.ExtensionArray) else values
+        while isinstance(values, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+            shape, values = [*shape, len(values.flatten()) // max(1, len(values))], values.flatten()
+        array = np.asarray(values.to_numpy(zero_copy_only=False))
+        array = np.array([*map(str, array)]) if array.dtype == object else array
+        if len(shape) == 1 and array.dtype.kind in "buif" and name.lower() not in LABELS + COUNTS:
+            single.append(array)
+        else:
+            found[name] = array.reshape(shape)
+    return found | ({"images": np.stack(single, 1)} if len(single) >= 64 else {})
 
 
 def _schema(file: Path) -> tuple[Any, int]:
-    if file.suffix == ".arrow":
+    if file.suffix != ".parquet":
         whole = _arrow(file)
         return whole.schema, whole.num_rows
     import pyarrow.parquet
@@ -87,7 +118,7 @@ def column(table: Table, name: str) -> Any:
     import pyarrow.parquet
 
     try:
-        if table.file.endswith(".arrow"):
+        if not table.file.endswith(".parquet"):
             return _arrow(table.file).column(name)
         return pyarrow.parquet.read_table(table.file, columns=[name]).column(0)
     except (pa.ArrowException, OSError) as error:

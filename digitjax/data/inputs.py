@@ -25,6 +25,7 @@ from digitjax.data import arrays, arrow
 from digitjax.data.arrow import Table
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SUFFIXES |= {".pgm", ".pbm", ".ppm", ".pnm"}
 """What counts as a picture in a folder; a file that is named is tried whatever it is called."""
 
 
@@ -230,7 +231,7 @@ class Reader:
 def _opened(source: Rows | Table | Loaded) -> Any:
     if isinstance(source, Rows):
         return _stream(source.file, source.member)
-    if isinstance(source, Table) and not source.file.endswith(".arrow"):
+    if isinstance(source, Table) and source.file.endswith(".parquet"):
         return arrow.Cursor(source)
     return _Whole(source)
 
@@ -259,7 +260,7 @@ class _Whole:
 def _many(file: Path) -> Sequence[Input] | None:
     """What an array file or a table holds; None where the file is a single picture."""
     if file.suffix in arrow.SUFFIXES:
-        return [arrow.table(file)]
+        return [arrow.table(file) or _loaded(file)]
     if {*file.suffixes} & {".npy", ".mat", ".h5", ".hdf5", ".csv", ".tsv", ".arff"}:
         return [_loaded(file)]
     try:
@@ -323,9 +324,9 @@ def _loaded(file: Path) -> Loaded:
 @lru_cache(1)
 def _images_in(file: str, stamp: str) -> UInt8[np.ndarray, "n 28 28"]:  # noqa: ARG001
     """All images of a file that is read whole, once: to be counted, and then to be answered."""
-    from digitjax.data import formats
+    from digitjax.data import sources
 
-    return formats.images_of(Path(file))
+    return sources.images_of(Path(file))
 
 
 def _stream(file: str, member: str) -> Any:

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from digitjax.base.errors import DigitjaxError
-from digitjax.data import formats
-from digitjax.data.formats import IDX_FILES, Dataset, Source, checked, from_idx, idx_array
+from digitjax.data import sources
+from digitjax.data.formats import Dataset, Source, checked
+from digitjax.data.sources import IDX_FILES, from_idx, idx_array
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "kmnist", "emnist/digits")
 LOCAL_MNIST = "DIGITJAX_MNIST_DIR"
@@ -75,12 +76,12 @@ def from_tfds(name: str) -> Source:
 
 
 def _in_another_form(place: Path) -> Source:
-    """MNIST as somebody packed it anew, in any form that `formats.read` takes: it is known by its arrays."""
+    """MNIST as somebody packed it anew, in any form that `sources.read` takes: it is known by its arrays."""
     wanted = f"name a folder with MNIST's four .gz files, or MNIST in a form that --data takes, by {LOCAL_MNIST}"
     if not place.exists():
         raise DigitjaxError(f"{LOCAL_MNIST} is {place}, which is not there: {wanted}")
     try:
-        found = formats.read(place)
+        found = sources.read(place)
     except DigitjaxError as error:
         raise DigitjaxError(f"{LOCAL_MNIST} is {place}, which holds no MNIST ({error}): {wanted}") from error
     if found.checksum != MNIST_CHECKSUM:

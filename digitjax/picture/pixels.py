@@ -20,7 +20,7 @@ Size = tuple[int, int]
 MOST_PIXELS = 25_000_000  # in colour; grey ones, and JPEGs, which are decoded small, may have twice as many
 LONGEST_SIDE = 1600  # a JPEG is decoded to at least this, in steps of a half
 
-_FORMATS = dict(PNG="Png", JPEG="Jpeg", WEBP="WebP", BMP="Bmp", DIB="Bmp", TIFF="Tiff", GIF="Gif")
+_FORMATS = dict(PNG="Png", JPEG="Jpeg", WEBP="WebP", BMP="Bmp", DIB="Bmp", TIFF="Tiff", GIF="Gif", PPM="Ppm")
 
 
 class PictureError(ValueError):
@@ -83,6 +83,9 @@ def _decode(data: bytes) -> tuple[np.ndarray, Size]:
     ):
         if head.startswith(magic):
             raise PictureError(f"this is a {name} file, not pixels: export it as PNG and send that")
+    for brands, name in ((b"heic heix hevc mif1 msf1", "HEIC, as iPhones take it"), (b"avif avis", "AVIF")):
+        if data[4:8] == b"ftyp" and data[8:12] in brands.split():
+            raise PictureError(f"this is {name}, which is not read: export it as JPEG or PNG and send that")
     try:
         image = Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
         small = image.format in ("JPEG", "MPO") or image.mode in ("1", "L")
@@ -95,7 +98,7 @@ def _decode(data: bytes) -> tuple[np.ndarray, Size]:
     except Image.UnidentifiedImageError as error:
         start = bytes(data[:12])
         raise PictureError(
-            f"not a picture (it starts with {start!r}): send PNG, JPEG, WebP, BMP, TIFF or GIF"
+            f"not a picture (it starts with {start!r}): send PNG, JPEG, WebP, BMP, TIFF, GIF or PGM"
         ) from error
     # Pillow's decoders raise whatever they stumble on: OSError, ValueError, SyntaxError, struct.error, bomb errors ...
     except (Exception, Warning) as error:

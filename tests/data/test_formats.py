@@ -1,14 +1,19 @@
 """The same digits are the same data in every form; what is none is refused whole, by name."""
 
 import gzip
+import pickle
 import re
+import sqlite3
+import tarfile
 import time
 import warnings
+import zipfile
 
 import cv2
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 import scipy.io
@@ -17,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from digitjax.base.errors import DigitjaxError, UsageError
-from digitjax.data import datasets, formats, inputs, tfds
+from digitjax.data import datasets, formats, inputs, sources, tfds
 from digitjax.data.formats import Dataset
 from digitjax.reading import predict, upright
 
@@ -58,14 +63,14 @@ def test_no_bytes_pass_for_an_npz_or_an_idx_file(content):
     with pytest.raises(DigitjaxError, match="npz"):
         datasets.load(str(path))
     with pytest.raises(ValueError, match="it "):
-        formats.idx_array(content[: len(content) // 2] + b"x")
+        sources.idx_array(content[: len(content) // 2] + b"x")
 
 
 @given(st.integers(0, 4), st.integers(0, 5))
 def test_an_idx_array_comes_back(rows, columns):
     array = np.arange(rows * columns, dtype=np.uint8).reshape(rows, columns)
     header = b"\x00\x00\x08\x02" + np.array([rows, columns], ">u4").tobytes()
-    np.testing.assert_array_equal(formats.idx_array(header + array.tobytes()), array)
+    np.testing.assert_array_equal(sources.idx_array(header + array.tobytes()), array)
 
 
 def _class_folders(folder, digits: Dataset):
@@ -135,6 +140,56 @@ def _arrow_file(folder, images, labels):
         writer.write_table(table)
 
 
+def _pandas(images, labels):
+    columns = {f"{row}x{column}": images[:, row, column] for row in range(28) for column in range(28)}
+    return pa.table({"Unnamed: 0": np.arange(len(labels)), "label": labels} | columns)
+
+
+def _lists(images, labels):
+    return pa.table({"label": labels.astype(str), "image": images.tolist()})
+
+
+def _counted_csv(folder, images, labels):
+    head = ",".join(["", "label", *(f"pixel{place}" for place in range(784))])
+    np.savetxt(folder / "a.csv", np.c_[range(60), _rows(images, labels)], "%d", ",", header=head, comments="")
+
+
+def _named_npy(folder, images, labels):
+    np.save(folder / "X_train.npy", images / np.float32(255))
+    np.save(folder / "y_train.npy", labels)
+
+
+def _listed(folder, images, labels, table="labels.csv", head="file,label\n", name="{:03d}.png", below="."):
+    """The order of the digits is the table's, whatever the files are called."""
+    places = np.random.default_rng(0).permutation(len(labels))
+    (folder / below).mkdir(parents=True, exist_ok=True)
+    for place, image in zip(places, images):
+        cv2.imwrite(str(folder / below / f"{place:03d}.png"), image)
+    rows = [f"{name.format(place)},{label}" for place, label in zip(places, labels)]
+    (folder / table).write_text(head + "\n".join(rows))
+
+
+FOLDERS = {
+    "npy": _npy,
+    "npy, named": _named_npy,
+    "pictures and a table": _listed,
+    "pictures and a table without a head": lambda f, i, n: _listed(f, i, n, head="", below="pictures"),
+    "pictures by number": lambda f, i, n: _listed(f, i, n, "train.csv", "id,digit\n", "{:03d}", "images"),
+    "pictures as Hugging Face has them": lambda f, i, n: _listed(f, i, n, "metadata.csv", "file_name,label\n"),
+    "a folder in a folder": lambda f, i, n: _npy_below(f / "archive" / "digits", i, n),
+    "Kaggle's": lambda f, i, n: (
+        _csv(f, i, n),
+        (f / "sample_submission.csv").write_text("ImageId,Label\n1,0\n2,0\n"),
+        np.savetxt(f / "test.csv", i[:4].reshape(4, -1), "%d", ",", header=",".join(["pixel"] * 784), comments=""),
+    ),
+}
+
+
+def _npy_below(folder, images, labels):
+    folder.mkdir(parents=True)
+    _npy(folder, images, labels)
+
+
 FORMS = {
     "npz": lambda f, i, n: np.savez(f / "a.npz", images=i, labels=n),
     "npz, rows": lambda f, i, n: np.savez_compressed(f / "a.npz", images=i.reshape(-1, 784), labels=n[:, None]),
@@ -145,8 +200,13 @@ FORMS = {
     "npz, from -1": lambda f, i, n: np.savez(f / "a.npz", X=i / 127.5 - 1, Y=np.eye(10)[n].T),
     "npz, int64": lambda f, i, n: np.savez(f / "a.npz", images=i.astype(np.int64), labels=n.astype(float)),
     "npz, dark on bright": lambda f, i, n: np.savez(f / "a.npz", trainX=255 - i, trainY=n),
-    "npy": _npy,
+    "npz, resized": lambda f, i, n: np.savez(f / "a.npz", images=np.clip(i + 0.25, 0, 255), labels=n),
+    "npz, words": lambda f, i, n: np.savez(f / "a.npz", data=i.reshape(-1, 784), target=n.astype(str)),
+    "npz, numbers as words": lambda f, i, n: np.savez(f / "a.npz", x=i, y=np.array(formats._WORDS)[n]),
+    "npz, unnamed": lambda f, i, n: np.savez(f / "a.npz", i, n),
+    "npz, unnamed and turned": lambda f, i, n: np.savez(f / "a.npz", n, i),
     "csv": _csv,
+    "csv, counted": _counted_csv,
     "csv, quoted": _quoted_csv,
     "csv.gz": lambda f, i, n: np.savetxt(f / "a.csv.gz", _rows(i, n), "%d", ","),
     "csv, label last": lambda f, i, n: np.savetxt(f / "a.csv", np.roll(_rows(i, n), -1, axis=1), "%d", ","),
@@ -165,12 +225,15 @@ FORMS = {
     "mat 7.3": _matlab_7_3,
     "hdf5": _hdf5,
     "parquet": lambda f, i, n: pq.write_table(_hugging_face(f, i, n), f / "train-00000-of-00001.parquet"),
+    "parquet, columns": lambda f, i, n: pq.write_table(_pandas(i, n), f / "a.parquet"),
+    "parquet, lists": lambda f, i, n: pq.write_table(_lists(i, n), f / "a.parquet"),
+    "feather": lambda f, i, n: feather.write_feather(_pandas(i, n), f / "a.feather"),
     "arrow": _arrow_file,
     "arrow, streamed": _arrow_stream,
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS | FOLDERS)
 def test_the_same_digits_are_the_same_data_in_every_form(few, tmp_path, form):
     images, labels = few.train.images[:60], few.train.labels[:60].astype(np.int64)
     assert {0, 9} <= {*labels}
@@ -178,16 +241,67 @@ def test_the_same_digits_are_the_same_data_in_every_form(few, tmp_path, form):
     FORMS["npz"](tmp_path / "plain", images, labels)
     expected = datasets.load(str(tmp_path / "plain" / "a.npz"))
     (tmp_path / "other").mkdir()
-    FORMS[form](tmp_path / "other", images, labels)
-    files = sorted((tmp_path / "other").iterdir())
-    source = files[0] if len(files) == 1 else tmp_path / "other"
+    (FORMS | FOLDERS)[form](tmp_path / "other", images, labels)
+    source = tmp_path / "other" if form in FOLDERS else next((tmp_path / "other").iterdir())
     found = datasets.load(str(source))
     assert found.checksum == expected.checksum
     np.testing.assert_array_equal(found.train.images, expected.train.images)
-    if form != "npy":
+    if form not in FOLDERS:
         with inputs.Reader(inputs.inputs([str(source)])) as reader:
             forms = reader.read(0, 60).images
         assert np.array_equal(forms if "dark" not in form else 255 - forms, images)
+
+
+def test_an_array_a_digit_is_a_data_set_and_so_is_a_folder_of_a_file_a_part(few, tmp_path):
+    images, labels = few.train.images, few.train.labels
+    by_digit = {f"train{digit}": images[labels == digit].reshape(-1, 784) for digit in range(10)}
+    by_digit |= {f"test{digit}": images[labels == digit][:3].reshape(-1, 784) for digit in range(10)}
+    scipy.io.savemat(tmp_path / "mnist_all.mat", by_digit)
+    found = datasets.load(str(tmp_path / "mnist_all.mat"))
+    assert len(found.train.labels) + len(found.validation.labels) == len(labels)
+    np.testing.assert_array_equal(found.test.images, np.concatenate([images[labels == d][:3] for d in range(10)]))
+    (tmp_path / "parts").mkdir()
+    for name, part in (("mnist_train.csv", slice(100, 300)), ("mnist_test.csv", slice(100))):
+        np.savetxt(tmp_path / "parts" / name, _rows(images[part], labels[part]), "%d", ",")
+    found = datasets.load(str(tmp_path / "parts"))
+    np.testing.assert_array_equal(found.test.images, images[:100])
+    np.savez(tmp_path / "parts" / "train_too.npz", images=images, labels=labels)
+    with pytest.raises(DigitjaxError, match="same part"):
+        datasets.load(str(tmp_path / "parts"))
+
+
+def test_a_table_and_its_pictures_have_to_fit(few, tmp_path):
+    images, labels = few.train.images[:60], few.train.labels[:60]
+    _listed(tmp_path, images, labels)
+    cv2.imwrite(str(tmp_path / "more.png"), images[0])
+    assert "1 pictures that no table names" in datasets.load(str(tmp_path)).note
+    (tmp_path / "007.png").unlink()
+    with pytest.raises(DigitjaxError, match=r"labels\.csv names pictures that are not there: '007\.png'"):
+        datasets.load(str(tmp_path))
+    _listed(tmp_path, images, ["x", *labels[1:]])
+    with pytest.raises(DigitjaxError, match=r"labels\.csv: the label 'x' names no digit"):
+        datasets.load(str(tmp_path))
+
+
+def _tar(file):
+    with tarfile.open(file, "w:gz") as archive:
+        archive.add(__file__, "train.csv")
+
+
+STRANGE = {
+    "zip archive": lambda file: zipfile.ZipFile(file, "w").writestr("train.csv", "1,2"),
+    "tar archive": _tar,
+    "is a pickle": lambda file: file.write_bytes(gzip.compress(pickle.dumps(GOOD))),
+    "is a database": lambda file: sqlite3.connect(file).executescript("create table digits (label int)").close(),
+    "is JSON": lambda file: file.write_text('[{"label": 3, "image": [0, 1]}]'),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_file_of_another_kind_is_called_by_its_name_with_what_to_do(tmp_path, what):
+    STRANGE[what](tmp_path / "digits")
+    with pytest.raises(DigitjaxError, match=rf"digits .*{what}.*: (unpack|save)"):
+        datasets.load(str(tmp_path / "digits"))
 
 
 def test_the_parts_of_a_data_set_are_those_of_its_authors(few, tmp_path):
@@ -229,12 +343,13 @@ def test_grey_pictures_of_another_size_are_scaled_as_mnists_were(few, tmp_path, 
 
 @pytest.mark.torture
 @pytest.mark.parametrize(
-    "suffix", [".npz", ".npy", ".mat", ".h5", ".csv", ".arff", ".tsv", ".parquet", ".arrow", ".bin", ".csv.gz"]
+    "suffix",
+    [".npz", ".npy", ".mat", ".h5", ".csv", ".arff", ".tsv", ".parquet", ".arrow", ".feather", ".bin", ".csv.gz"],
 )
 @pytest.mark.parametrize("kind", ["random", "cut", "text", "empty"])
 def test_a_damaged_file_of_any_form_is_refused_in_one_sentence_of_ours(few, tmp_path, suffix, kind):
-    good = next((form for form in FORMS if form.startswith(suffix[1:])), "csv")
-    FORMS[good](tmp_path, few.train.images[:20], few.train.labels[:20].astype(np.int64))
+    good = next((form for form in FORMS | FOLDERS if form.startswith(suffix[1:])), "csv")
+    (FORMS | FOLDERS)[good](tmp_path, few.train.images[:20], few.train.labels[:20].astype(np.int64))
     file = tmp_path / f"bad{suffix}"
     written = next(path for path in tmp_path.iterdir() if path.is_file())
     content = {

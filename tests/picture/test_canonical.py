@@ -191,6 +191,9 @@ def test_the_file_format_does_not_matter(digits):
         "bmp": encoded(colour, "BMP"),
         "tiff": encoded(image, "TIFF"),
         "gif": encoded(image, "GIF"),
+        "pgm": encoded(image, "PPM"),
+        "ppm": encoded(colour, "PPM"),
+        "pgm, 16 bit": encoded(Image.fromarray(grey.astype(np.uint16) * 257), "PPM"),
         "webp": encoded(colour, "WEBP", lossless=True),
         "jpeg": encoded(colour, "JPEG", quality=92),
         "cmyk": encoded(colour.convert("CMYK"), "JPEG", quality=92),
@@ -245,6 +248,8 @@ def bad_pictures() -> dict[str, bytes]:
         "no data": png(100, 100),
         "svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
         "pdf": b"%PDF-1.7 ...",
+        "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        "avif": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1",
         "one pixel": encoded(Image.new("L", (1, 1)), "PNG"),
         "a line": encoded(Image.new("L", (1, 5000)), "PNG"),
     }
@@ -272,7 +277,7 @@ def test_what_is_no_picture_at_all_is_refused(tmp_path):
 @pytest.mark.torture
 @given(st.data())
 def test_no_damage_to_a_file_raises_anything_else(digits, data):
-    kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"]))
+    kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM"]))
     file = bytearray(encoded(Image.fromarray(page(digits[1])).convert("RGB"), kind))
     for _ in range(data.draw(st.integers(1, 8))):
         file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import digitjax
-from digitjax.data import formats
+from digitjax.data import sources
 from digitjax.data.datasets import Dataset, Splits
 from digitjax.generated import hands
 from digitjax.network import explain, model
@@ -558,7 +558,7 @@ def test_corrections_are_kept_once_where_training_finds_them_and_no_more_than_fi
         assert is_problem(server.client.post("/feedback", json={"label": 1}), 415)
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".png"]
     assert len([*tmp_path.rglob("*.png")]) == 10
-    assert sorted(formats.from_class_folders(tmp_path / "kept").whole.labels) == list(range(10))
+    assert sorted(sources.from_folder(tmp_path / "kept").whole.labels) == list(range(10))
 
 
 def test_corrections_are_refused_where_none_are_kept(server):
