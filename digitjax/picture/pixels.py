@@ -31,7 +31,8 @@ def read_picture(source: Any) -> Pixels:
     """Pixels of a path, of a file's bytes, of an open file, of a PIL image or of an array, the right way up.
 
     Arrays are H x W, H x W x 1, x 3 (RGB) or x 4 (RGBA), or have these before H: booleans, integers up to 255 (or 65535
-    as uint16), or floats from 0 to 1 or to 255. A large JPEG comes back reduced.
+    as uint16), or floats from 0 to 1, to 255 or from -1 to 1, or lists of such; or a file's bytes. A large JPEG comes
+    back reduced.
 
     Raises:
       PictureError: the picture is bad; nothing else is raised.
@@ -41,15 +42,19 @@ def read_picture(source: Any) -> Pixels:
 
 def read_sized(source: Any) -> tuple[Pixels, Size]:
     """What `read_picture` gives, and the size of the picture itself, which a large JPEG's pixels no longer have."""
+    source = unlisted(source)
     if hasattr(source, "__array__") and not isinstance(source, str | bytes):
-        return _checked(_from_array(np.asarray(source)))  # of NumPy, JAX, PyTorch and the like
+        array = np.asarray(source)  # of NumPy, JAX, PyTorch and the like
+        if array.dtype != np.uint8 or array.ndim > 2 or 1 not in (array.ndim, *array.shape[1:]) or array.size == 784:
+            return _checked(_from_array(array))
+        source = array.tobytes()  # a file, as `np.fromfile` and `cv2.imencode` give it
     if isinstance(source, str | os.PathLike):
         try:
             source = Path(source).read_bytes()
         except OSError as error:
-            raise PictureError(
-                f"{os.fspath(source)} cannot be read ({error.strerror}): give the path of a picture file"
-            ) from error
+            name = str(os.fspath(source))
+            name = name if len(name) < 200 else f"{name[:100]!r}... ({len(name)} characters)"
+            raise PictureError(f"{name} cannot be read ({error.strerror}): give the path of a picture file") from error
     from PIL import Image
 
     if isinstance(source, Image.Image):
@@ -64,6 +69,23 @@ def read_sized(source: Any) -> tuple[Pixels, Size]:
             f"{type(source).__name__} is no picture: give a path, a file's bytes, a PIL image or an array"
         )
     return _checked(*_decode(bytes(source)))
+
+
+def unlisted(source: Any) -> Any:
+    """Lists of numbers, one in another, as the array that they are; anything else as it is.
+
+    Raises:
+      PictureError: they are of several lengths.
+    """
+    first = source
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if first is source or not isinstance(first, int | float | np.number):
+        return source
+    try:
+        return np.asarray(source)
+    except ValueError as error:
+        raise PictureError("the lists of numbers are of several lengths: give as many in each") from error
 
 
 def _decode(data: bytes) -> tuple[np.ndarray, Size]:
@@ -176,6 +198,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
             f"an array of shape {array.shape} is no picture: "
             "send height x width, or height x width x 3 or 4 with colours last"
         )
+    _check_size(array.shape[1], array.shape[0], 2 * MOST_PIXELS)  # before anything is made of it
     if array.dtype.name == "bfloat16":  # which NumPy takes for no number
         array = array.astype(np.float32)
     kind = array.dtype.kind
@@ -185,9 +208,11 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         raise PictureError("the array has NaN or infinite values: send finite numbers from 0 to 1 or from 0 to 255")
     if array.dtype != np.uint8 or array.max() <= 16:
         low, high = float(array.min()), float(array.max())
+        if kind == "f" and -1 <= low < 0 < high <= 1:  # normalised, as networks like it
+            array, low, high = (array + 1) / 2, 0.0, 1.0
         if low < 0 or high > 65535 or (kind == "f" and high > 255):
             raise PictureError(
-                f"the array's values run from {low:g} to {high:g}: send 0 to 1 as floats, 0 to 255, or uint16"
+                f"the array's values run from {low:g} to {high:g}: send floats from 0 or -1 to 1, 0 to 255, or uint16"
             )
         # The bits that are in use: a mask has 1, scikit-learn's digits have 4 (up to 16), cameras store 12 into 16.
         top = next(

@@ -95,7 +95,8 @@ class Predictor:
     def predict(self, pictures: Any) -> Any:
         """A `Prediction` of one picture (a path, bytes, a file, a PIL image, an array), or a list of them for many.
 
-        Many is a list, a tuple, or an array of N x 28 x 28, N x 784, or of four axes (colours last or before height).
+        Many is a list, a tuple, or an array (or lists of numbers) of N x 28 x 28, N x 784, or of four axes (colours
+        last or before height).
 
         Raises:
           PictureError: a picture is bad.
@@ -104,7 +105,9 @@ class Predictor:
         'not_a_digit'
         """
         from digitjax.picture.canonical import searched
+        from digitjax.picture.pixels import unlisted
 
+        pictures = unlisted(pictures)
         shape = np.shape(pictures) if hasattr(pictures, "__array__") else ()
         many = isinstance(pictures, list | tuple) or len(shape) == 4 or shape[1:] in ((28, 28), (784,))
         if many and shape:

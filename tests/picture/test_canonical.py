@@ -208,6 +208,9 @@ def test_the_file_format_does_not_matter(digits):
         assert difference_but_for_place(canonical(file), expected) < (45 if name == "1 bit" else 12), name
     arrays = {
         "float": grey / 255,
+        "from -1": grey / np.float32(127.5) - 1,
+        "lists": (grey / 255).tolist(),
+        "a file's bytes": np.frombuffer(files["png"], np.uint8),
         "mask": grey < 128,
         "rgb": np.asarray(colour),
         "uint16": grey.astype(np.uint16) * 257,
@@ -269,9 +272,11 @@ def test_a_bad_picture_is_a_picture_error_that_says_why(name):
 
 def test_what_is_no_picture_at_all_is_refused(tmp_path):
     bad = (tmp_path / "missing.png", tmp_path, 7, None, np.zeros((3, 4, 5)), np.full((9, 9), np.nan), np.array(["a"]))
+    bad += [[1, 2], [3]], [["a"]], np.broadcast_to(np.uint8(0), (60_000, 60_000)), "data:image/png;base64," + "A" * 5000
     for source in bad:
-        with pytest.raises(PictureError):
+        with pytest.raises(PictureError) as found:
             canonical(source)
+        assert len(str(found.value)) < 300
 
 
 @pytest.mark.torture

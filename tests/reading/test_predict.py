@@ -92,7 +92,7 @@ def test_what_two_networks_say_together_is_a_distribution_and_never_makes_a_digi
 @given(
     st.integers(1, 3),
     st.integers(0, 2**32 - 1),
-    st.sampled_from(["colours last", "colours first", "rows", "plain"]),
+    st.sampled_from(["colours last", "colours first", "rows", "lists", "plain"]),
     st.sampled_from([np.uint8, np.float32, jnp.bfloat16]),
 )
 def test_a_batch_in_any_layout_and_type_is_answered_as_its_pictures_one_by_one(count, seed, layout, dtype):
@@ -101,6 +101,7 @@ def test_a_batch_in_any_layout_and_type_is_answered_as_its_pictures_one_by_one(c
     images = np.where(images > 127, 255, 0).astype(np.uint8)  # which every type holds
     typed = jnp.asarray(images / 255, dtype) if dtype is not np.uint8 else images
     laid = {"colours last": typed[..., None], "colours first": typed[:, None], "rows": typed.reshape(count, 784)}
+    laid["lists"] = typed.tolist()
     found = shipped.predict(laid.get(layout, typed))
     for got, want in zip(found, [shipped.predict(image) for image in images], strict=True):
         assert (got.digit, got.verdict, got.several) == (want.digit, want.verdict, want.several)
