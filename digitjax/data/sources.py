@@ -162,28 +162,39 @@ def _from_pictures(folder: Path, files: Sequence[tuple[Path, int | str | None]],
 
 FILE_NAMES = ("file", "filename", "file_name", "image", "image_name", "img", "path", "filepath", "image_path", "name")
 """What a column that names pictures is called."""
+_MOST_COLUMNS = 40
+"""Of a table that names pictures."""
 
 
 def _listed(folder: Path) -> dict[Path, list[tuple[str, str]]]:
     """The tables in a folder that name pictures and their labels, and what they say."""
-    found = {}
-    for file in sorted(
-        item for item in folder.iterdir() if item.suffix.lower() in (".csv", ".tsv") and _is_there(item)
-    ):
-        with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            start = stream.read(4096).partition("\n")[0]
+    tables = (item for item in sorted(folder.iterdir()) if item.suffix.lower() in (".csv", ".tsv") and _is_there(item))
+    return {table: rows for table in tables if (rows := _list(table))}
+
+
+def _list(table: Path) -> list[tuple[str, str]]:
+    """Names and labels out of a table's rows; none where it says something else."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            start = stream.readline(4096)
             stream.seek(0)
-            delimiter = next((sign for sign in ("\t", ";", ",") if sign in start), ",")
-            rows = [row for row in csv.reader(stream, delimiter=delimiter) if any(row)]
-        head = [word.strip().lower() for word in rows[0]] if rows else []
-        files = [head.index(name) for name in (*FILE_NAMES, *arrow.COUNTS[1:]) if name in head]
-        labels = [head.index(name) for name in arrow.LABELS if name in head]
-        if files and labels:
-            most = max(files[0], labels[0])
-            found[file] = [(row[files[0]].strip(), row[labels[0]].strip()) for row in rows[1:] if len(row) > most]
-        elif len(head) == 2 and named_digit(head[1]) is not None and inputs.may_be_picture(Path(head[0])):
-            found[file] = [(row[0].strip(), row[1].strip()) for row in rows if len(row) == 2]
-    return found
+            rows = csv.reader(stream, delimiter=next((sign for sign in ("\t", ";", ",") if sign in start), ","))
+            first = [word.strip() for word in next(rows, [])]
+            head = [word.lower() for word in first]
+            if len(head) > _MOST_COLUMNS:  # rows of levels
+                return []
+            files = [head.index(name) for name in (*FILE_NAMES, *arrow.COUNTS[1:]) if name in head]
+            labels = [head.index(name) for name in arrow.LABELS if name in head]
+            if files and labels:
+                places, kept = (files[0], labels[0]), []
+            elif len(head) == 2 and named_digit(head[1]) is not None and inputs.may_be_picture(Path(head[0])):
+                places, kept = (0, 1), [first]
+            else:
+                return []
+            kept += [[*row, *[""] * (max(places) + 1 - len(row))] for row in rows if any(row)]
+            return [(row[places[0]].strip(), row[places[1]].strip()) for row in kept]
+    except csv.Error:
+        return []
 
 
 def _from_lists(folder: Path, lists: Mapping[Path, Sequence[tuple[str, str]]]) -> Source:

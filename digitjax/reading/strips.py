@@ -30,6 +30,7 @@ FILE = Path(__file__).parent.parent / "weights" / "lines.npz"
 WIDTHS = (HEIGHT, 64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
 BATCH, SURE = 4, 0.9
+LEAST, INK = -4.0, 0.5
 LOOKS: Sequence[tuple[float, int]] = ((1.2, 0), (1.0, 4), (0.85, 0))
 """In which ways a strip is looked at again: how much wider, with how much paper around it."""
 LogShares = Float32[np.ndarray, "_ 11"]
@@ -94,7 +95,8 @@ class LineReader:
     def agreed(self, views: Sequence[LogShares], ink: Strip) -> tuple[Spotted, Spotted]:
         """What is likeliest by a line's views and by its ink together: its places in the first view, and in the ink."""
         of_ink, _ = self.views(ink)
-        return voted(views, self.temperature, of_ink), voted(of_ink, self.temperature, views)
+        said = elected(views, of_ink)
+        return _spotted(views[0], *said, self.temperature), _spotted(of_ink[0], *said, self.temperature)
 
     def alone(self, images: UInt8[np.ndarray, "n 28 28"]) -> Float32[np.ndarray, "n 10"]:
         """Of each image in MNIST's form the log probability that it says this digit, and no other beside it."""
@@ -210,24 +212,33 @@ def _variables(halves: Mapping[str, np.ndarray]) -> Variables:
     return jax.tree.unflatten(structure, [leaf.astype(np.float32) for leaf in leaves])
 
 
-def voted(views: Sequence[LogShares], temperature: float, others: Sequence[LogShares] = ()) -> Spotted:
-    """What is likeliest by all views of a line together, with its places in the first.
+def voted(views: Sequence[LogShares], temperature: float) -> Spotted:
+    """What all views of a line say together, with its places in the first."""
+    return _spotted(views[0], *elected(views), temperature)
 
-    Each view proposes what its own likeliest way says; of these the one counts that all give the highest probability.
-    `others`, views of another kind, count as much together, however many they are.
+
+def _spotted(view: LogShares, digits: Int32[np.ndarray, " n"], chance: float, temperature: float) -> Spotted:
+    return Spotted(digits, *aligned(view, digits), chance ** (1 / temperature))
+
+
+def elected(views: Sequence[LogShares], of_ink: Sequence[LogShares] = ()) -> tuple[Int32[np.ndarray, " n"], float]:
+    """Of what some view's likeliest way says, what all views together say; and its mean probability.
+
+    They multiply, as experts of their own do, but one that would have none of it can do no more than so much harm
+    (`LEAST`); views of the ink alone, which may lack a stroke, count half (`INK`).
     """
-    kinds = [kind for kind in (views, others) if kind]
-    proposed = {tuple(model.line_digits(view.argmax(1))): None for kind in kinds for view in kind}
-    chances = {
-        digits: float(np.mean([
-            np.mean([np.exp(log_probability(view, np.array(digits, np.int32))) for view in kind]) for kind in kinds
-        ]))
-        for digits in proposed
-    }  # fmt: skip
-    best = max(chances, key=chances.__getitem__)
-    digits = np.array(best, np.int32)
-    sure, places = aligned(views[0], digits)
-    return Spotted(digits, sure, places, chances[best] ** (1 / temperature))
+    kinds = [kind for kind in (views, of_ink) if kind]
+    proposed = {tuple(model.line_digits(view.argmax(1))) for kind in kinds for view in kind}
+    said = {
+        digits: [np.array([log_probability(view, np.array(digits, np.int32)) for view in kind]) for kind in kinds]
+        for digits in sorted(proposed)
+    }
+
+    def together(digits: tuple[int, ...]) -> float:
+        return sum(weight * np.maximum(logs, LEAST).mean() for weight, logs in zip((1.0, INK), said[digits]))
+
+    best = max(said, key=together)
+    return np.array(best, np.int32), float(np.mean([np.exp(logs).mean() for logs in said[best]]))
 
 
 def aligned(

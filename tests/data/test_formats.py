@@ -278,6 +278,12 @@ def test_a_table_and_its_pictures_have_to_fit(few, tmp_path):
     (tmp_path / "007.png").unlink()
     with pytest.raises(DigitjaxError, match=r"labels\.csv names pictures that are not there: '007\.png'"):
         datasets.load(str(tmp_path))
+    _listed(tmp_path, images, labels)
+    with (tmp_path / "labels.csv").open("a") as table:
+        table.write("\n001.png\n")
+    with pytest.raises(DigitjaxError, match=r"labels\.csv: the label '' names no digit"):
+        datasets.load(str(tmp_path))
+    (tmp_path / "large.csv").write_text("7," * 200_000)  # no table of names
     _listed(tmp_path, images, ["x", *labels[1:]])
     with pytest.raises(DigitjaxError, match=r"labels\.csv: the label 'x' names no digit"):
         datasets.load(str(tmp_path))

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from digitjax.base.errors import DigitjaxError
 from digitjax.data.datasets import Splits
 from digitjax.generated import numbers
 from digitjax.network import model
-from digitjax.reading.strips import aligned, log_probability, voted
+from digitjax.reading.strips import aligned, elected, log_probability, voted
 from digitjax.training import lines
 
 
@@ -62,6 +64,28 @@ def test_of_all_that_may_be_said_the_chances_add_up_to_one():
     best = voted([log_shares], 1.0)
     assert best.confidence <= 1
     assert tuple(best.digits) in every
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_views_of_a_line_elect_one_answer_in_any_order_and_the_ink_alone_does_not_outvote_them(seed):
+    """One view that would have none of what the others say takes nothing from them."""
+    rng, steps = np.random.default_rng(seed), 6
+
+    def view(digits, sure):
+        path = np.full(steps, model.BLANK)
+        path[1 : 1 + 2 * len(digits) : 2] = digits
+        log_shares = rng.normal(0, 0.3, (steps, 11))
+        log_shares[np.arange(steps), path] += sure
+        return np.asarray(jax.nn.log_softmax(log_shares), np.float32)
+
+    right, wrong = (4, 7), (9,)
+    views = [view(right, 6), view(right, 6), view(wrong, 30)]
+    for order in itertools.permutations(views):
+        assert tuple(voted(order, 1.0).digits) == right
+    for of_ink in ([view(wrong, 30)], []):
+        digits, chance = elected(views[:2], of_ink)
+        assert tuple(digits) == right
+        assert 0 < chance <= 1
 
 
 def test_digits_are_found_where_the_likeliest_way_says_them():
