@@ -63,7 +63,7 @@ experiments/fonts/node_modules/.ready: experiments/fonts/package-lock.json
 	cd experiments/fonts && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-pretrained: dev fonts  ## Make digitjax/weights/ anew: the reader of digits and that of lines (two hours)
+pretrained: dev fonts  ## Make digitjax/weights/ anew: the reader of digits and that of lines (three hours)
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m experiments.pretrained
 
 scoreboard: dev fonts  ## Make every figure of the README anew
