@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from digitjax.base.config import ModelConfig
+from digitjax.base.device import cache_dir
 from digitjax.data import datasets
 from digitjax.data.datasets import Dataset, Splits
 from digitjax.data.tfds import LOCAL_MNIST
@@ -18,6 +19,9 @@ from digitjax.reading import artifact, trust
 hypothesis.settings.register_profile("laws", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("laws")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Two workers, and the processes that tests start, compile the same programs: each is kept, as for users.
+jax.config.update("jax_compilation_cache_dir", str(cache_dir()))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 MNIST = os.environ.get(LOCAL_MNIST)
 
