@@ -1,10 +1,10 @@
 """Makes the models that ship: the recipe reader, seed 0, and the line network.
 
-    python -m experiments.pretrained            (make pretrained; some two hours on two cores)
+    python -m experiments.pretrained            (make pretrained; some three hours on two cores)
     python -m experiments.pretrained --only lines
 
 Trains in outputs/scoreboard/reader-0 (a finished run there is taken as it is: the same seed gives the same weights), on
-from it in reader-0-on, and in outputs/lines-0.npz and on in lines-1.npz; then writes digitjax/weights/ and its card.
+from it in reader-0-on, and in outputs/lines-0.npz and on in lines-1.npz and lines-2.npz; then writes digitjax/weights/ and its card.
 Interrupted, it goes on where it stopped.
 """
 
@@ -52,8 +52,12 @@ Beside MNIST's training digits and pen paths of our own, both learnt from digits
 handwriting fonts (npm's @fontsource: {licences}), which `experiments/fonts/package.json` lists; no font ships.
 """
 PART = 2_500  # lines that a process makes at a time
-LINES = lines.LineConfig(), lines.LineConfig(seed=2, lines=130_000, steps=10_000, learning_rate=2e-3)
-"""The second goes on, from where the first ended, on lines of its own."""
+LINES = (
+    lines.LineConfig(),
+    lines.LineConfig(seed=2, lines=130_000, steps=10_000, learning_rate=2e-3),
+    lines.LineConfig(seed=3, lines=130_000, steps=10_000, learning_rate=2e-3),
+)
+"""Each goes on from where the one before it ended, on lines of its own."""
 
 
 def main() -> None:
@@ -66,9 +70,11 @@ def main() -> None:
         learn_on(RUNS / "reader-0", RUNS / "reader-0-on")
         shutil.copy(RUNS / "reader-0-on" / artifact.MODEL, artifact.PRETRAINED)
     if args.only != "digit":
-        first, begun = learn_lines(LINES[0], RUNS.parent / "lines-0.npz", None)
-        variables, ended = learn_lines(LINES[1], RUNS.parent / "lines-1.npz", first)
-        write_lines(variables, {name: f"{begun[name]}, then {ended[name]}" for name in begun})
+        variables, cards = None, []
+        for place, config in enumerate(LINES):
+            variables, card = learn_lines(config, RUNS.parent / f"lines-{place}.npz", variables)
+            cards.append(card)
+        write_lines(variables, {name: ", then ".join(str(card[name]) for card in cards) for name in cards[0]})
     if artifact.PRETRAINED.exists() and strips.FILE.exists():
         write_card()
 

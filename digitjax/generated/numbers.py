@@ -92,7 +92,7 @@ def numbers(source: Glyphs, places: range, seed: int) -> Numbers:
 
 def line(draw: Draw, source: Glyphs) -> tuple[Grey, list[int]]:
     """A picture of a line and its digits, from left to right."""
-    style = ("any", "font", "hands", "mnist")[hands.pick(draw, 0.35, 0.2, 0.3, 0.15)]
+    style = ("any", "font", "hands", "mnist")[hands.pick(draw, 0.35, 0.18, 0.35, 0.12)]
     size = draw.uniform(0.38, 0.95) * _TALL * 0.92
     pen = _Pen(
         size,
