@@ -73,7 +73,7 @@ def images_of(file: Path) -> UInt8[np.ndarray, "n 28 28"]:
     """
     found = arrays.read(file)
     images = arrays.by_part(found, arrays.IMAGES) or {part: pair[0] for part, pair in arrays.parts(found).items()}
-    if not images and len(found) == 1:  # whatever it is called
+    if not images and len(found) == 1 and next(iter(found.values())).ndim > 1:  # whatever it is called
         images = {"": next(iter(found.values()))}
     if not images:
         raise DigitjaxError(

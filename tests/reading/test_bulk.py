@@ -211,7 +211,7 @@ def test_what_holds_no_pictures_is_refused_with_a_word_on_what_does(images, tmp_
         "labels.npz": "no images among its arrays",
         "text.npz": "holds no images of 28 x 28",
         "text.parquet": r"is no \.parquet file",
-        "labels.parquet": "no column of pictures, or of 784 bytes each, among label",
+        "labels.parquet": r"no images among its arrays \(label\)",
         "wide-idx3-ubyte": "holds no images of 28 x 28",
         "none.npz": "holds no pictures",
         "spoilt.npz": "does not have its checksum",

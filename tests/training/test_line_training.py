@@ -104,6 +104,12 @@ def made(splits: Splits) -> numbers.Numbers:
     return numbers.numbers(numbers.glyphs(splits.train), range(24), 0)
 
 
+@pytest.fixture(autouse=True)
+def _one_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one width, where training would compile five."""
+    monkeypatch.setattr(lines, "WIDTHS", (numbers.WIDTH,))
+
+
 CONFIG = lines.LineConfig(lines=24, steps=6, batch_size=8)
 
 
