@@ -4,8 +4,8 @@
     python -m experiments.pretrained --only lines
 
 Trains in outputs/scoreboard/reader-0 (a finished run there is taken as it is: the same seed gives the same weights), on
-from it in reader-0-on, and in outputs/lines-0.npz and on in lines-1.npz and lines-2.npz; then writes digitjax/weights/ and its card.
-Interrupted, it goes on where it stopped.
+from it in reader-0-on, and in outputs/lines-0.npz and on in lines-1.npz and lines-2.npz; then writes digitjax/weights/
+and its card. Interrupted, it goes on where it stopped.
 """
 
 import argparse
