@@ -70,8 +70,9 @@ def main() -> None:
         learn_on(RUNS / "reader-0", RUNS / "reader-0-on")
         shutil.copy(RUNS / "reader-0-on" / artifact.MODEL, artifact.PRETRAINED)
     if args.only != "digit":
-        variables, cards = None, []
-        for place, config in enumerate(LINES):
+        variables, first = learn_lines(LINES[0], RUNS.parent / "lines-0.npz", None)
+        cards = [first]
+        for place, config in enumerate(LINES[1:], 1):
             variables, card = learn_lines(config, RUNS.parent / f"lines-{place}.npz", variables)
             cards.append(card)
         write_lines(variables, {name: ", then ".join(str(card[name]) for card in cards) for name in cards[0]})
