@@ -24,7 +24,6 @@ from serve.settings import Settings
 MOST_HEAD = 65_536
 """Bytes of a request before its body, where they come in more than one piece."""
 
-
 ACCEPTS = 16
 """Connections that are let in at a time."""
 LINGER = 2.0

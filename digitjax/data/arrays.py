@@ -94,15 +94,19 @@ def parts(found: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.nda
             joined = np.concatenate([arrays[digit] for digit in range(10)])
             pairs[part_named(name) or ""] = joined, np.repeat(np.arange(10), counts)
     if not pairs and len(found) == 2 and all(name.startswith("arr_") for name in found):
-        some, other = sorted(found.values(), key=lambda array: -array.size)
-        pairs[""] = some, other
+        small, large = sorted(found.values(), key=lambda array: array.size)
+        pairs[""] = large, small
     return pairs
+
+
+def _tokens(name: str) -> list[str]:
+    """The words that a name is made of: trainX is of train and x."""
+    return [token.lower() for token in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.replace("t10k", "test"))]
 
 
 def part_named(name: str) -> str | None:
     """The part of a data set that a name is about: x_train, trainX, train/data, trainingSet, t10k ..."""
-    tokens = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.replace("t10k", "test"))
-    return next((PARTS[token.lower()] for token in tokens if token.lower() in PARTS), None)
+    return next((PARTS[token] for token in _tokens(name) if token in PARTS), None)
 
 
 def by_part(found: Mapping[str, np.ndarray], words: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -110,7 +114,7 @@ def by_part(found: Mapping[str, np.ndarray], words: tuple[str, ...]) -> dict[str
     chosen: dict[str, np.ndarray] = {}
     for word in reversed(words):  # the first words count most
         for name, array in found.items():
-            if word in map(str.lower, re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)):
+            if word in _tokens(name):
                 chosen[part_named(name) or ""] = array
     return chosen
 

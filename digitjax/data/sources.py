@@ -142,7 +142,7 @@ def _from_files(folder: Path, files: Sequence[Path]) -> Source:
         by_part[part] = found.whole
     if not by_part:
         raise errors[0]
-    return divided(by_part, f"left out, without labelled digits: {', '.join(others)}" if others else "")
+    return divided(by_part, f"left out, no labelled digits are read of them: {', '.join(others)}" if others else "")
 
 
 def _from_classes(folder: Path, classes: Sequence[Path]) -> Source:

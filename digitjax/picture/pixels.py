@@ -45,9 +45,9 @@ def read_sized(source: Any) -> tuple[Pixels, Size]:
     source = unlisted(source)
     if hasattr(source, "__array__") and not isinstance(source, str | bytes):
         array = np.asarray(source)  # of NumPy, JAX, PyTorch and the like
-        if array.dtype != np.uint8 or array.ndim > 2 or 1 not in (array.ndim, *array.shape[1:]) or array.size == 784:
+        if not _is_file(array):
             return _checked(_from_array(array))
-        source = array.tobytes()  # a file, as `np.fromfile` and `cv2.imencode` give it
+        source = array.tobytes()
     if isinstance(source, str | os.PathLike):
         try:
             source = Path(source).read_bytes()
@@ -69,6 +69,12 @@ def read_sized(source: Any) -> tuple[Pixels, Size]:
             f"{type(source).__name__} is no picture: give a path, a file's bytes, a PIL image or an array"
         )
     return _checked(*_decode(bytes(source)))
+
+
+def _is_file(array: np.ndarray) -> bool:
+    """Whether an array is a line of bytes, as `np.fromfile` and `cv2.imencode` give a file; 784 are a digit."""
+    in_line = array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)
+    return in_line and array.dtype == np.uint8 and array.size != 28 * 28
 
 
 def unlisted(source: Any) -> Any:

@@ -31,6 +31,7 @@ WIDTHS = (HEIGHT, 64, 128, 208, 416, 832, 1664, 3328)
 """Of compiled programs: a strip gets the next one, paper behind it."""
 BATCH, SURE = 4, 0.9
 LEAST, INK = -4.0, 0.5
+"""The log probability that a view gives any answer at least, and what views of the ink alone weigh (see `elected`)."""
 LOOKS: Sequence[tuple[float, int]] = ((1.2, 0), (1.0, 4), (0.85, 0))
 """In which ways a strip is looked at again: how much wider, with how much paper around it."""
 LogShares = Float32[np.ndarray, "_ 11"]
