@@ -4,6 +4,8 @@ BIN := .venv/bin
 LOCK := $(if $(shell nvidia-smi -L 2>/dev/null),requirements-cuda.lock,requirements.lock)
 # uv takes a tenth of pip's time; where it finds no index, since only pip was told of one, pip does it.
 install = $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(1) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(1)
+# Where it is set, as in many images, each process compiles each module anew: seconds of each test of real processes.
+unexport PYTHONDONTWRITEBYTECODE
 SOURCES := digitjax experiments serve tests
 
 .DEFAULT_GOAL := help

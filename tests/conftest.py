@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from digitjax.base.config import ModelConfig
-from digitjax.base.device import cache_dir
+from digitjax.base.device import cache_dir, leave_out_ynnpack
 from digitjax.data import datasets
 from digitjax.data.datasets import Dataset, Splits
 from digitjax.data.tfds import LOCAL_MNIST
@@ -18,6 +18,13 @@ from digitjax.reading import artifact, trust
 
 hypothesis.settings.register_profile("laws", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("laws")
+# Tests compile much and compute little: half their time goes if XLA leaves out most of what makes programs fast.
+# The processes that tests start find a user's flags.
+leave_out_ynnpack()
+USERS_FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {USERS_FLAGS}"
+jax.devices()
+os.environ["XLA_FLAGS"] = USERS_FLAGS
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Two workers, and the processes that tests start, compile the same programs: each is kept, as for users.
 jax.config.update("jax_compilation_cache_dir", str(cache_dir()))

