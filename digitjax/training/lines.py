@@ -63,9 +63,10 @@ def optimizer(config: LineConfig) -> optax.GradientTransformation:
     return optax.adamw(rate, weight_decay=config.weight_decay, mask=partial(jax.tree.map, lambda leaf: leaf.ndim > 1))
 
 
+@partial(jax.jit, static_argnames="config")
 def create_state(config: LineConfig, initial: Variables | None = None) -> LineState:
-    """The state before the first step, with fresh weights or `initial` ones."""
-    variables = jax.tree.map(jnp.array, initial) if initial else model.init_lines(jax.random.key(config.seed))
+    """The state before the first step, with fresh weights or copies of `initial` ones."""
+    variables = jax.tree.map(jnp.copy, initial) if initial else model.init_lines(jax.random.key(config.seed))
     opt_state = optimizer(config).init(variables["params"])
     return LineState(jnp.int32(0), **variables, opt_state=opt_state, average=jax.tree.map(jnp.copy, variables))
 
@@ -105,8 +106,8 @@ def fit(
       DigitjaxError: the loss is no longer a number, or the file is of another training.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    state = create_state(config, initial)
-    state = _restored(file, state) if file.exists() else state
+    begin = partial(create_state, config, initial)
+    state = _restored(file, jax.eval_shape(begin)) if file.exists() else begin()
     values: list[Any] = []
     unseen = numbers.strips(validation, np.arange(len(validation.widths), dtype=np.int32), np.random.default_rng(0))
 
@@ -142,11 +143,14 @@ def fit(
     return jax.tree.map(np.asarray, state.average)
 
 
+_logits = jax.jit(model.line_logits)
+
+
 def whole(variables: Variables, strips: np.ndarray, expected: Numbers) -> float:
     """The share of lines that are read rightly from their first digit to their last, on the likeliest way."""
-    compute, right = jax.jit(model.line_logits), 0
+    right = 0
     for start in range(0, len(strips), 100):
-        best = np.asarray(compute(variables, strips[start : start + 100])).argmax(-1)
+        best = np.asarray(_logits(variables, strips[start : start + 100])).argmax(-1)
         rows = zip(best, expected.labels[start:], expected.lengths[start:])
         right += sum(model.line_digits(row) == labels[:length].tolist() for row, labels, length in rows)
     return right / len(strips)

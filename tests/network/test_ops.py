@@ -93,7 +93,7 @@ def test_float32_is_as_near_to_float64_as_the_textbook_is(channels):
 
 def test_the_operations_work_under_vmap_and_scan():
     x, kernel = arrays((8, 8), 1, jnp.float32)
-    gradient = jax.grad(lambda x, k: (ops.conv_pool(x, k, "SAME") ** 2).sum())
+    gradient = jax.jit(jax.grad(lambda x, k: (ops.conv_pool(x, k, "SAME") ** 2).sum()))
     alone = gradient(x, kernel)
     mapped = jax.jit(jax.vmap(gradient))(jnp.stack([x, x]), jnp.stack([kernel, kernel]))
     scanned = jax.jit(lambda x: lax.scan(lambda _, x: (None, gradient(x, kernel)), None, x)[1])(jnp.stack([x, x]))
@@ -126,7 +126,7 @@ def test_batch_normalisation_and_its_gradient_are_flaxs(shape, far):
 
     for mine, theirs in zip(
         *(
-            jax.tree.leaves(jax.grad(partial(learnt, module), (0, 1), has_aux=True)(params, x))
+            jax.tree.leaves(jax.jit(jax.grad(partial(learnt, module), (0, 1), has_aux=True))(params, x))
             for module in (ours, flaxs)
         )
     ):

@@ -47,8 +47,10 @@ def taught(config: ModelConfig) -> Artifact:
     variables = jax.tree.map(
         lambda leaf: leaf + draw.uniform(0, 0.2 * (leaf.ndim == 1), leaf.shape).astype(np.float32), variables
     )
-    logits, embedding = model.logits_and_embedding(config, variables, IMAGES)
-    learnt = trust.learn(IMAGES, logits, embedding, np.arange(4, dtype=np.int32))
+    # Limits that others set: an image that set one lies on it, and rounding would decide on which side.
+    others = np.random.default_rng(2).integers(0, 256, (40, 28, 28)).astype(np.uint8)
+    logits, embedding = jax.jit(model.logits_and_embedding, static_argnums=0)(config, variables, others)
+    learnt = trust.learn(others, logits, embedding, np.arange(40, dtype=np.int32) % 10)
     learnt = learnt._replace(temperature=np.asarray(2 * np.std(logits), np.float32))  # no probability is near 1
     return Artifact(config, jax.tree.map(np.asarray, variables), learnt, {"recipe": "taught"})
 

@@ -82,14 +82,14 @@ def number(digits: Dataset, random: np.random.Generator) -> Int[np.ndarray, " le
     return random.integers(0, len(digits.labels), random.integers(2, 7))
 
 
-def share_read(predictor: Predictor, digits: Dataset, draw, length: int = 5) -> float:
+def share_read(predictor: Predictor, digits: Dataset, draw, length: int = 5, count: int = 100) -> float:
     """How many numbers read as they should where `draw` makes a picture of each."""
 
     def right(random):
         places = random.integers(0, len(digits.labels), length)
         return read(predictor, draw(digits.images[places], random)).text == text(digits, places)
 
-    return share(right, 100)
+    return share(right, count)
 
 
 @pytest.mark.parametrize("height", [20, 48, 150])
@@ -270,11 +270,14 @@ def above_a_cloth(images, random):
 
 
 @pytest.mark.parametrize(
-    ("draw", "least"), [(marks, 0.85), (ruled, 0.85), (underlined, 0.85), (in_cells, 0.85), (above_a_cloth, 0.75)]
+    ("draw", "least", "count"),
+    # A cloth has many pieces: its pages cost eight times what the others do.
+    [(marks, 0.85, 100), (ruled, 0.85, 100), (underlined, 0.85, 100), (in_cells, 0.85, 100), (above_a_cloth, 0.75, 30)],
 )
-def test_what_is_no_digit_is_left_out(predictor, digits, draw, least):
+def test_what_is_no_digit_is_left_out(predictor, digits, draw, least, count):
     narrow = [strokes(image).shape[1] < 60 for image in digits.images]
-    assert share_read(predictor, Dataset(digits.images[narrow], digits.labels[narrow]), draw) > least
+    kept = Dataset(digits.images[narrow], digits.labels[narrow])
+    assert share_read(predictor, kept, draw, count=count) > least
 
 
 def broken(images, random):

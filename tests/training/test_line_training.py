@@ -42,7 +42,7 @@ def test_the_loss_is_the_sum_over_all_ways(digits):
     def ours(logits: jax.Array) -> jax.Array:
         return lines.loss(logits[None], labels, length)[0]
 
-    assert float(ours(jnp.asarray(logits))) == pytest.approx(-np.log(chance(log_shares)), rel=1e-4)
+    assert float(jax.jit(ours)(jnp.asarray(logits))) == pytest.approx(-np.log(chance(log_shares)), rel=1e-4)
     found = log_probability(log_shares.astype(np.float32), np.array(digits, np.int32))
     assert found == pytest.approx(np.log(chance(log_shares)), rel=1e-4)
     # The gradient by a logit is its share less how often it is on the ways that say these digits.
@@ -51,7 +51,7 @@ def test_the_loss_is_the_sum_over_all_ways(digits):
         if said(way) == digits:
             often[np.arange(5), way] += np.exp(sum(log_shares[frame, at] for frame, at in enumerate(way)))
     expected = np.exp(log_shares) - often / chance(log_shares)
-    np.testing.assert_allclose(np.asarray(jax.grad(ours)(jnp.asarray(logits))), expected, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(jax.grad(ours))(jnp.asarray(logits)), expected, atol=1e-4)
 
 
 def test_of_all_that_may_be_said_the_chances_add_up_to_one():
@@ -153,15 +153,16 @@ def test_a_strip_reads_the_same_whatever_paper_lies_behind_it(made):
     variables = model.init_lines(jax.random.key(0))
     strips = numbers.strips(made, np.arange(2, dtype=np.int32), np.random.default_rng(0))[:, :, :160]
     wider = np.pad(strips, ((0, 0), (0, 0), (0, 96)))
-    alone, among = (np.asarray(model.line_logits(variables, given)) for given in (strips, wider))
+    logits = jax.jit(model.line_logits)
+    alone, among = (np.asarray(logits(variables, given)) for given in (strips, wider))
     np.testing.assert_allclose(alone[:, :28], among[:, :28], atol=1e-4)
-    one = np.asarray(model.line_logits(variables, strips[:1]))
+    one = np.asarray(logits(variables, strips[:1]))
     np.testing.assert_allclose(one, alone[:1], atol=1e-5)
 
 
 def test_the_loss_falls(made):
-    state = lines.create_state(lines.LineConfig(steps=40, batch_size=24))
     config, draw = lines.LineConfig(steps=40, batch_size=24), np.random.default_rng(0)
+    state = lines.create_state(config)
     strips = numbers.strips(made, np.arange(24, dtype=np.int32), draw)
     values = []
     for _ in range(25):
