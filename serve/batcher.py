@@ -105,16 +105,18 @@ class Batcher:
         return parts
 
     def _deliver(self, parts: Sequence[Part], outcome: Sequence[Any] | BaseException) -> None:
+        failure, results = (outcome, ()) if isinstance(outcome, BaseException) else (None, outcome)
         start = 0
         for job, first, last in parts:
             stop = start + last - first
-            if isinstance(outcome, BaseException) and not job.done.done():
-                job.done.set_exception(outcome)
-            elif not isinstance(outcome, BaseException) and not job.done.done():
-                job.results.extend(outcome[start:stop])
-                job.largest_batch = max(job.largest_batch, len(outcome))
-                if len(job.results) == len(job.images):
-                    job.done.set_result(None)
+            if not job.done.done():
+                if failure:
+                    job.done.set_exception(failure)
+                else:
+                    job.results.extend(results[start:stop])
+                    job.largest_batch = max(job.largest_batch, len(results))
+                    if len(job.results) == len(job.images):
+                        job.done.set_result(None)
             start = stop
         self._scheduled = False
         self._schedule()

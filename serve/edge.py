@@ -23,15 +23,6 @@ from serve.service import Service, release_memory, stopping
 CLIENT_LEFT = 499
 DEAR = {"/read", "/explain", "/features"}
 """Refused before their pictures are read, where these would wait for too long."""
-_POLICY = "; ".join(
-    ["default-src 'none'", *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect"))]
-    + ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
-)
-_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", _POLICY.encode()),
-]
 _IDENTITY = re.compile(rb"[\w.:-]{1,80}")
 
 Headers = Mapping[bytes, bytes]
@@ -62,7 +53,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 closing = [(b"connection", b"close")] if self.service.draining else []
-                message["headers"] = [*message["headers"], (b"x-request-id", identity), *_HEADERS, *closing]
+                message["headers"] = [*message["headers"], (b"x-request-id", identity), *closing]
             await send(message)
 
         state: dict[str, Any] = scope["state"]
@@ -106,7 +97,7 @@ class Edge:
             self.service.dear.check(self.settings.deadline)
         if "\0" in path:
             raise Refusal(400, "the path has a zero byte: see /schema for the paths that there are")
-        if posts and not self._is_own_page(headers):
+        if posts and (b"origin" in headers or b"sec-fetch-site" in headers) and not self._is_own_page(headers):
             raise Refusal(403, "another site's page may not send here: name its origin in DIGITJAX_CORS_ORIGINS")
         if self.key and (posts or path == "/metrics"):
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -148,7 +139,7 @@ class Edge:
         return known or _is_address(name)
 
     def _is_own_page(self, headers: Headers) -> bool:
-        """Whether who sends is no page, our own, or one whose origin is named."""
+        """Whether a page that sends is our own, or one whose origin is named."""
         site, origin = headers.get(b"sec-fetch-site", b""), headers.get(b"origin", b"").decode("latin-1")
         if site in (b"same-origin", b"none") or not (origin or site):
             return True
@@ -171,9 +162,9 @@ class Edge:
             if message["type"] == "http.disconnect":
                 raise asyncio.CancelledError
             parts.append(message["body"])
-            self.held.check(len(message["body"]))
-            self.held.take(len(message["body"]))
-            size += len(message["body"])
+            length = len(message["body"])
+            self.held.take(length)
+            size += length
             state["held"] = size
             if size > self.settings.max_body:
                 raise self._too_large()
@@ -191,7 +182,6 @@ class Edge:
             raise self._too_large()
         if not unpacking.eof or unpacking.unused_data:
             raise Refusal(400, "the packed body is cut, or has something behind it: send it whole")
-        self.held.check(len(content))
         self.held.take(len(content))
         state["held"] += len(content)
         return content
@@ -221,14 +211,21 @@ class Held:
             raise Refusal(503, "this server holds as much as it takes: send this again soon", {"retry-after": "1"})
 
     def _count(self, more: int) -> None:
-        before, self.now = self.now // self.GRAIN, self.now + more
-        if before != self.now // self.GRAIN:  # to tell of each small request would cost more than the request
-            metrics.HELD.set(self.now // self.GRAIN * self.GRAIN)
+        before = self.now
+        self.now = now = before + more
+        if before // self.GRAIN != now // self.GRAIN:  # to tell of each small request would cost more than the request
+            metrics.HELD.set(now // self.GRAIN * self.GRAIN)
 
     def take(self, more: int) -> None:
-        """Counts them as held."""
+        """Counts them as held.
+
+        Raises:
+          Refusal: as `check`.
+        """
+        self.check(more)
         self._count(more)
-        self.peak = max(self.peak, self.now)
+        if self.now > self.peak:
+            self.peak = self.now
 
     def give_back(self, size: int) -> None:
         self._count(-size)

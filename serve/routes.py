@@ -152,10 +152,10 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
         return await asyncio.gather(*coming)
 
     async def only_form(request: Request, canonical: bool) -> images.Form:
-        form = await form_of(request, only_source(request), canonical)
-        if isinstance(form, Refusal):
-            raise form
-        return form
+        source = only_source(request)
+        if images.is_quick(source):
+            return images.pixels(source, canonical)
+        return await service.in_thread(request.scope, service.quick, images.pixels, source, canonical)
 
     async def judged(request: Request, forms: Sequence[images.Form], with_input: bool) -> list[Answer]:
         answers = await service.judge(request.scope, forms)
