@@ -131,12 +131,19 @@ def test_interrupted_and_resumed_it_ends_as_if_it_were_not(made, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, once, twice)
 
 
-def test_a_training_that_goes_on_begins_with_the_weights_that_it_is_given():
+def test_a_training_that_goes_on_begins_with_the_weights_that_it_is_given_and_leaves_them_as_they_are(made):
     given = lines.create_state(CONFIG).average
+    before = jax.tree.map(np.array, given)
     state = lines.create_state(replace(CONFIG, seed=1), given)
     begun = {"params": state.params, "batch_stats": state.batch_stats}
     for mine in (begun, state.average):
         jax.tree.map(np.testing.assert_array_equal, mine, given)
+    few = np.arange(8, dtype=np.int32)
+    # A step takes the memory of its state.
+    lines.train_step(
+        CONFIG, state, numbers.strips(made, few, np.random.default_rng(0)), made.labels[few], made.lengths[few]
+    )
+    jax.tree.map(np.testing.assert_array_equal, before, given)
 
 
 def test_a_file_of_another_kind_is_refused_and_kept(made, tmp_path):
