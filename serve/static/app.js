@@ -33,7 +33,8 @@ async function ask(path, body) {
     throw new Error("The server does not answer. Is it running?");
   });
   const answer = await response.json().catch(() => ({}));
-  at("key-form").hidden &&= response.status !== 401;
+  // A refusal that comes late may be of a key, or of none, that has been replaced since.
+  if (response.status === 401 && key === sessionStorage.getItem("key")) at("key-form").hidden = false;
   if (!response.ok) throw new Error(answer.detail ?? `The server answered ${response.status}.`);
   return answer;
 }

@@ -365,6 +365,33 @@ def test_a_server_with_a_key_is_given_it_once(browser):
         page.close()
 
 
+def test_a_refusal_that_comes_after_the_key_was_given_asks_for_it_no_more(browser):
+    with running(api_key="secret") as server:
+        page = browser.new_page(base_url=server.url)
+        page.goto("/")
+        write(page, WRITTEN[7])
+        key, late = page.get_by_label("The server's key"), []
+        expect(key).to_be_visible()
+        page.route(
+            "**/*",
+            lambda route: (
+                late.append(route)
+                if route.request.method == "POST" and "authorization" not in route.request.headers
+                else route.continue_()
+            ),
+        )
+        write(page, WRITTEN[7])
+        while not late:
+            page.wait_for_timeout(20)
+        key.fill("secret")
+        page.keyboard.press("Enter")
+        with page.expect_response(lambda response: response.status == 401):
+            late[0].continue_()
+        expect_read(page, 7)
+        expect(page.locator("#key-form")).to_be_hidden()
+        page.close()
+
+
 @pytest.mark.parametrize(("width", "height"), [(768, 1024), (844, 390), (390, 844), (1200, 900)])
 def test_the_sheet_and_the_answer_are_seen_together(opened, width, height):
     page = opened(viewport={"width": width, "height": height})
