@@ -97,7 +97,7 @@ class Edge:
             self.service.dear.check(self.settings.deadline)
         if "\0" in path:
             raise Refusal(400, "the path has a zero byte: see /schema for the paths that there are")
-        if posts and (b"origin" in headers or b"sec-fetch-site" in headers) and not self._is_own_page(headers):
+        if posts and not self._is_own_page(headers):
             raise Refusal(403, "another site's page may not send here: name its origin in DIGITJAX_CORS_ORIGINS")
         if self.key and (posts or path == "/metrics"):
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -139,7 +139,9 @@ class Edge:
         return known or _is_address(name)
 
     def _is_own_page(self, headers: Headers) -> bool:
-        """Whether a page that sends is our own, or one whose origin is named."""
+        """Whether who sends is no page, our own, or one whose origin is named."""
+        if b"origin" not in headers and b"sec-fetch-site" not in headers:
+            return True
         site, origin = headers.get(b"sec-fetch-site", b""), headers.get(b"origin", b"").decode("latin-1")
         if site in (b"same-origin", b"none") or not (origin or site):
             return True

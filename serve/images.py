@@ -17,7 +17,7 @@ from digitjax.picture.pixels import PictureError
 from digitjax.reading import strips
 from serve.problems import Refusal
 
-SIDE, PIXELS, JSON = 28, 784, "application/json"
+SIDE, PIXELS = 28, 784
 FIELDS_BESIDE = 9  # of a form, which are read to be named
 T = TypeVar("T")
 Level = Annotated[int, Meta(ge=0, le=255)]
@@ -59,16 +59,16 @@ def sources(body: bytes, content_type: str, many: bool, most: int) -> list[Sourc
     Raises:
       Refusal: 400, 413 or 415: the request as a whole is bad.
     """
-    kind = content_type if content_type == JSON else content_type.partition(";")[0].strip().lower()
-    if kind == JSON:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/json":
         if not many:
             try:
                 levels = bytes(_flat.decode(body).image)
             except (ValueError, RecursionError):
                 levels = b""
-            return [
-                _of_levels(levels, "image") if len(levels) == PIXELS else _from_json(decode(_one, body).image, "image")
-            ]
+            if len(levels) == PIXELS:
+                return [_of_levels(levels, "image")]
+            return [_from_json(decode(_one, body).image, "image")]
         given = decode(_many, body).images
         check_number(len(given), most)
         return list(_each_from_json(given))

@@ -1,7 +1,7 @@
 """The routes: what comes in, what the model says, what goes out."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -130,14 +130,17 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
             raise source
         return source
 
-    async def form_of(request: Request, source: images.Source | Refusal, canonical: bool) -> images.Form | Refusal:
+    async def form_of(request: Request, source: images.Source, canonical: bool) -> images.Form:
+        if images.is_quick(source):
+            return images.pixels(source, canonical)
+        return await service.in_thread(request.scope, service.quick, images.pixels, source, canonical)
+
+    async def tried(request: Request, source: images.Source | Refusal, canonical: bool) -> images.Form | Refusal:
         """An image in MNIST's form, or what is wrong with it."""
         if isinstance(source, Refusal):
             return source
         try:
-            if images.is_quick(source):
-                return images.pixels(source, canonical)
-            return await service.in_thread(request.scope, service.quick, images.pixels, source, canonical)
+            return await form_of(request, source, canonical)
         except Refusal as refusal:
             if refusal.status != 422:
                 raise
@@ -146,16 +149,13 @@ def routes(service: Service) -> Sequence[HTTPRouteHandler]:
     async def forms_of(
         request: Request, found: Sequence[images.Source | Refusal], canonical: bool
     ) -> Sequence[images.Form | Refusal]:
-        coming = [form_of(request, source, canonical) for source in found]
+        coming = [tried(request, source, canonical) for source in found]
         if all(isinstance(source, Refusal) or images.is_quick(source) for source in found):
             return [await one for one in coming]  # nothing to wait for: a task for each would take longer
         return await asyncio.gather(*coming)
 
-    async def only_form(request: Request, canonical: bool) -> images.Form:
-        source = only_source(request)
-        if images.is_quick(source):
-            return images.pixels(source, canonical)
-        return await service.in_thread(request.scope, service.quick, images.pixels, source, canonical)
+    def only_form(request: Request, canonical: bool) -> Awaitable[images.Form]:
+        return form_of(request, only_source(request), canonical)
 
     async def judged(request: Request, forms: Sequence[images.Form], with_input: bool) -> list[Answer]:
         answers = await service.judge(request.scope, forms)

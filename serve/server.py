@@ -33,9 +33,10 @@ _POLICY = "; ".join(
     ["default-src 'none'", *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect"))]
     + ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
 )
-_HEADERS = f"x-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\ncontent-security-policy: {_POLICY}\r\n"
-_END = _HEADERS.encode() + b"\r\n"
-"""Of a head."""
+_HEAD_END = (
+    f"x-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\ncontent-security-policy: {_POLICY}\r\n\r\n"
+).encode()
+"""What every answer forbids, and the empty line."""
 
 
 class Corked:
@@ -56,7 +57,7 @@ class Corked:
 
     def write(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(b"HTTP/1.1 100"):
-            self._head = data[:-2] + _END
+            self._head = data[:-2] + _HEAD_END
         else:
             self._transport.write(self._head + data)
             self._head = b""
@@ -140,7 +141,7 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         media_type, body = document("", status, detail)
         head = f"HTTP/1.1 {status} \r\ncontent-type: {media_type}\r\ncontent-length: {len(body)}\r\nretry-after: 1\r\n"
-        self.transport.write(head.encode() + b"connection: close\r\n" + _END + body)
+        self.transport.write(head.encode() + b"connection: close\r\n" + _HEAD_END + body)
         self.transport.close()
 
     def _cancel(self, why: str) -> None:
