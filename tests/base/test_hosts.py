@@ -174,7 +174,7 @@ def test_what_two_processes_left_is_finished_by_one(tmp_path, alone):
 
 
 def test_two_processes_start_from_the_weights_that_one_would_start_from(tmp_path, alone):
-    words = ("--from", alone, "--epochs", 1)
+    words = ("--from", alone, "--recipe", "default", "--epochs", 1)
     ended = Processes(tmp_path / "two", *words).end()
     assert [status for status, _, _ in ended] == [0, 0], ended
     assert main([*TRAIN, *map(str, words), "--run-dir", str(tmp_path / "one")]) == 0
