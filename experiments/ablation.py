@@ -22,7 +22,7 @@ from digitjax.data import datasets
 from experiments.crossval import interval
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import arguments, figures, report, spread, trained
+from experiments.trials import arguments, figures, least, report, spread, trained
 
 RECIPE = "the recipe"
 CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -60,7 +60,8 @@ def main() -> None:
     splits = datasets.load(args.data)
 
     def measure(change: str, seed: int, epochs: int, **_: object) -> dict:
-        config = changed(replace(RECIPES["default"], seed=seed, epochs=epochs), CHANGES[change])
+        base = least(replace(RECIPES["default"], seed=seed, epochs=epochs), args.quick)
+        config = changed(base, CHANGES[change])
         return figures(config, splits, trained(config, splits, None), tested=False)
 
     # Seed by seed, so that an interrupted run has compared all changes.

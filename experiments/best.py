@@ -24,7 +24,7 @@ from digitjax.network.model import Variables
 from experiments.ensemble import members, probabilities
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, report, spread
+from experiments.trials import RUNS, arguments, least, report, spread
 
 MOST = 5_000_000
 RECIPE = replace(
@@ -43,8 +43,7 @@ def read(config: Config, networks: Sequence[Variables], images: np.ndarray) -> n
 def main() -> None:
     args = arguments(__doc__).parse_args()
     config, seeds = (LARGE, range(10)) if device.compiles_epochs() else (AFFORDABLE, range(1))
-    if args.quick:
-        config = replace(config, epochs=1, model=replace(config.model, widths=(8, 8, 8)))
+    config = least(config, args.quick)
     splits = datasets.load(args.data)
     images, labels = splits.test
 

@@ -15,7 +15,7 @@ from digitjax.base.config import NETWORKS, RECIPES, AugmentConfig
 from digitjax.data import datasets
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, figures, report, spread, trained
+from experiments.trials import RUNS, arguments, figures, least, report, spread, trained
 
 PLAIN = RECIPES["reference"]
 """Adam at 0.001, batches of 64, ten epochs, no augmentation."""
@@ -40,7 +40,7 @@ def main() -> None:
     splits = datasets.load(args.data)
 
     def measure(setup: str, seed: int, **_: object) -> dict:
-        config = replace(SETUPS[setup], seed=seed, epochs=1 if args.quick else SETUPS[setup].epochs)
+        config = least(replace(SETUPS[setup], seed=seed, epochs=SETUPS[setup].epochs), args.quick)
         run = None if args.quick else RUNS / "classic" / f"{list(SETUPS).index(setup)}-{seed}"
         return figures(config, splits, trained(config, splits, run), tested=True)
 

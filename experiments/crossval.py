@@ -68,10 +68,11 @@ def main() -> None:
     from digitjax.base.config import RECIPES
     from digitjax.data import datasets
     from digitjax.training import fit, metrics, train
+    from experiments.trials import least
 
     splits = datasets.load(args.data)
     whole = splits._replace(test=splits.validation.take(np.arange(0))).everything()
-    config = replace(RECIPES[args.recipe], data=args.data)
+    config = least(replace(RECIPES[args.recipe], data=args.data), args.quick)
     fold = folds(whole.labels, args.folds, config.seed)
 
     def measure(fold_: int) -> Mapping[str, Any]:

@@ -84,12 +84,13 @@ def main() -> None:
     from digitjax.report import plots
     from digitjax.report.review import UNDECIDED, VOTED, corrected
     from digitjax.training import fit
+    from experiments.trials import least
 
     splits = datasets.load(args.data)
     whole = splits._replace(test=splits.validation.take(np.arange(0))).everything()
     outside, test = np.zeros((len(whole.labels), len(MEASURES))), np.zeros((len(splits.test.labels), len(MEASURES)))
     for repeat in range(args.repeats):
-        config = replace(RECIPES["quick"], seed=repeat)
+        config = least(replace(RECIPES["quick"], seed=repeat), args.quick)
         fold = folds(whole.labels, args.folds, repeat)
         for out in range(args.folds):
             print(f"repeat {repeat}, fold {out}", file=sys.stderr)

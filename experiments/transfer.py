@@ -28,7 +28,7 @@ from digitjax.report import plots
 from digitjax.training import fit, metrics, train
 from experiments.ledger import RESULTS, measured
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, report, spread, trained
+from experiments.trials import RUNS, arguments, least, report, spread, trained
 
 EACH = (1, 5, 10, 50)
 """Labelled pictures a class."""
@@ -90,7 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     file: Path | None = None if args.quick else RESULTS / "transfer.jsonl"
     pool, test = halves(args.target)
-    first = replace(RECIPES["quick"], data=args.data)
+    first = least(replace(RECIPES["quick"], data=args.data), args.quick)
     run = None if args.quick else RUNS / "transfer" / args.data
     before = trained(first, datasets.load(args.data), run).variables
 
@@ -100,7 +100,7 @@ def main() -> None:
             few = drawn(pool, each, seed)
             # Nothing is held back for choosing an epoch: so few labels are all for learning.
             splits = Splits(args.target, few, few, test, checksum="", official=False)
-            config = configured(start, seed)
+            config = least(configured(start, seed), args.quick)
             variables = fit.fit(config, splits, initial=before if start == "pretrained" else None).variables
         return {"accuracy": metrics.accuracy(train.evaluate(first.model, variables, test))}
 

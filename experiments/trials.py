@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ def arguments(question: str | None, **numbers: int) -> argparse.ArgumentParser:
     if "--quick" in sys.argv:
         parser.set_defaults(data="mnist5k", **dict.fromkeys(numbers, 1))
     return parser
+
+
+def least(config: Config, quick: bool) -> Config:
+    """The config; where `quick`, the least of it that runs: one epoch of a narrow network."""
+    narrow = replace(config.model, widths=tuple(min(8, width) for width in config.model.widths))
+    return replace(config, epochs=1, model=narrow) if quick else config
 
 
 def trained(config: Config, splits: Splits, run: Path | None) -> Trained:

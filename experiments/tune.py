@@ -34,7 +34,7 @@ from digitjax.report import plots
 from digitjax.training import fit
 from experiments.ledger import RESULTS
 from experiments.tables import table
-from experiments.trials import RUNS, arguments, report
+from experiments.trials import RUNS, arguments, least, report
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--storage", help="a journal file, or a database's address such as postgresql://...")
     args = parser.parse_args()
     where = args.storage if args.storage is not None else "" if args.quick else str(RUNS / "tune.journal")
-    base = replace(RECIPES[args.recipe], epochs=args.epochs)
+    base = least(replace(RECIPES[args.recipe], epochs=args.epochs), args.quick)
     study = search(base, datasets.load(args.data), args.trials, where)
     done = sorted(study.get_trials(states=FINISHED), key=lambda trial: -(trial.value or 0))
     knobs = list(own_values(base))

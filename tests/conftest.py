@@ -22,7 +22,8 @@ hypothesis.settings.load_profile("laws")
 # The processes that tests start find a user's flags.
 leave_out_ynnpack()
 USERS_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {USERS_FLAGS}"
+COMPILED_SOONER = f"--xla_backend_optimization_level=0 {USERS_FLAGS}"
+os.environ["XLA_FLAGS"] = COMPILED_SOONER
 jax.devices()
 os.environ["XLA_FLAGS"] = USERS_FLAGS
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -35,6 +36,12 @@ MNIST = os.environ.get(LOCAL_MNIST)
 
 def pytest_report_header() -> str:
     return f"digits: MNIST from {MNIST}" if MNIST else f"digits: mnist5k ({LOCAL_MNIST} is not set: MNIST's tests skip)"
+
+
+@pytest.fixture(scope="session")
+def compiled_sooner() -> dict[str, str]:
+    """The environment of a process that compiles much and computes little, too."""
+    return {"XLA_FLAGS": COMPILED_SOONER}
 
 
 @pytest.fixture(scope="session", autouse=True)

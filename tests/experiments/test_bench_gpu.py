@@ -15,7 +15,6 @@ from experiments import ensemble
 from experiments.bench import gpu
 
 ROOT = Path(__file__).parent.parent.parent
-LEVEL_0 = "--xla_backend_optimization_level=0"  # XLA then compiles in half the time what runs two steps
 ABSENT = ("tensorflow_datasets", "litestar", "tyro", "cv2", "msgspec", "mlxtend", "uvicorn", "requests")
 CONFIG = Config(
     "small",
@@ -43,7 +42,7 @@ def test_an_ensemble_is_its_members_trained_apart(few, way):
 
 
 @pytest.mark.slow
-def test_the_gpu_bench_runs_on_a_cpu_with_what_a_minimal_gpu_machine_has(few, tmp_path):
+def test_the_gpu_bench_runs_on_a_cpu_with_what_a_minimal_gpu_machine_has(few, tmp_path, compiled_sooner):
     """An import of what is not there is an error."""
     parts = [few.train, few.validation, few.test]
     images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
@@ -53,7 +52,7 @@ def test_the_gpu_bench_runs_on_a_cpu_with_what_a_minimal_gpu_machine_has(few, tm
         "from experiments.bench import gpu; small = gpu.Size(1, 400, (8,), (), (2,), 2, 2, 1, 64);"
         "gpu.QUICK = small; gpu.main()"
     )
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin", "HOME": str(tmp_path), "XLA_FLAGS": LEVEL_0}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin", "HOME": str(tmp_path)} | compiled_sooner
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for head in ("| validation mark |", "| training in batches of |", "| several networks, batches of 64 each"):

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -229,9 +231,13 @@ def test_labels_are_drawn_as_many_of_each_class_and_fill_an_epoch(seed, each):
 EXPERIMENTS = ("classic", "ablation", "tune", "crossval", "ensemble", "small", "best", "label_errors", "transfer")
 
 
-def run(name: str, *options: str) -> "subprocess.Popen[str]":
+@pytest.fixture
+def run(compiled_sooner) -> Callable[..., "subprocess.Popen[str]"]:
+    return partial(started, environment=os.environ | {"PYTHONPATH": str(ROOT)} | compiled_sooner)
+
+
+def started(name: str, *options: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", f"experiments.{name}", "--quick", *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -243,7 +249,7 @@ def results() -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_runs_quickly_prints_a_table_and_writes_nothing(name):
+def test_every_experiment_runs_quickly_prints_a_table_and_writes_nothing(name, run):
     before = results()
     out, err = run(name).communicate(timeout=300)
     assert "|---|" in out.replace(" ", ""), err
@@ -251,7 +257,7 @@ def test_every_experiment_runs_quickly_prints_a_table_and_writes_nothing(name):
 
 
 @pytest.mark.slow
-def test_two_processes_work_on_one_study_until_it_has_enough_trials(tmp_path):
+def test_two_processes_work_on_one_study_until_it_has_enough_trials(tmp_path, run):
     journal = tmp_path / "study.journal"
     workers = [run("tune", "--storage", str(journal), "--trials", "4") for _ in range(2)]
     for worker in workers:
