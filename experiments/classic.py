@@ -40,7 +40,7 @@ def main() -> None:
     splits = datasets.load(args.data)
 
     def measure(setup: str, seed: int, **_: object) -> dict:
-        config = least(replace(SETUPS[setup], seed=seed, epochs=SETUPS[setup].epochs), args.quick)
+        config = least(replace(SETUPS[setup], seed=seed), args.quick)
         run = None if args.quick else RUNS / "classic" / f"{list(SETUPS).index(setup)}-{seed}"
         return figures(config, splits, trained(config, splits, run), tested=True)
 

@@ -94,9 +94,8 @@ def digits(
     axes.axis("off")
     for place, (image, title) in enumerate(zip(images, titles)):
         y, x = np.multiply(divmod(place, columns), _CELL[::-1]) + (top, _CELL[0] / 2)
-        scale = _PICTURE / max(image.shape[:2])
-        half, tall = image.shape[1] * scale / 2, image.shape[0] * scale
-        extent = (x - half, x + half, y + tall, y)
+        tall, wide = np.multiply(image.shape[:2], _PICTURE / max(image.shape[:2]))
+        extent = (x - wide / 2, x + wide / 2, y + tall, y)
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent)
         if place < len(maps) and (heat := maps[place]) is not None:
             axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.25 + 0.55 * heat, extent=extent)

@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -233,14 +232,14 @@ EXPERIMENTS = ("classic", "ablation", "tune", "crossval", "ensemble", "small", "
 
 @pytest.fixture
 def run(compiled_sooner) -> Callable[..., "subprocess.Popen[str]"]:
-    return partial(started, environment=os.environ | {"PYTHONPATH": str(ROOT)} | compiled_sooner)
+    def started(name: str, *options: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", f"experiments.{name}", "--quick", *options]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | compiled_sooner
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
-
-def started(name: str, *options: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", f"experiments.{name}", "--quick", *options]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return started
 
 
 def results() -> dict[str, bytes]:

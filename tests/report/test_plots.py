@@ -52,8 +52,8 @@ def test_a_heat_map_lies_over_its_own_picture_alone():
         for each in (None, heat)
     )
     changed = np.flatnonzero((plain != warm).any(0)) / plain.shape[1]
-    assert 1 / 3 < changed.min() < changed.max() < 2 / 3
-    assert len(changed) > 0.2
+    assert 1 / 3 < changed.min() < 0.4
+    assert 0.6 < changed.max() < 2 / 3
 
 
 def test_each_channel_has_a_tile_in_its_order_and_shape():
